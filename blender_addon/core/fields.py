@@ -1,0 +1,268 @@
+"""Tensors → 3-D scalar fields, each an honest view of the numbers.
+
+A field has the axes (plane, row, column). What a plane is depends on its kind:
+
+slab
+    One matrix, and a smooth bump across it, so that a region's thickness shows its magnitude.
+depth
+    The same role through the layers: a plane is a layer.
+heads
+    A projection split by attention head: a plane is a head.
+experts
+    The same role of a layer's experts: a plane is an expert.
+
+Values are pooled entries divided by σ, the standard deviation of all finite entries of the tensor
+(no mean is subtracted). Between planes nothing is smoothed or pooled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import EmptyFieldError
+from .pooling import Int64, Moments, Pooled, measure, pool
+from .settings import FieldKind, FieldSettings
+
+if TYPE_CHECKING:
+    from .readers import Tensor
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+# Planes of a slab between its two faces, where the bump is zero. Odd, so that one is the middle.
+SLAB_PLANES = 7
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor's share of a field.
+
+    Attributes
+    ----------
+    tensor : Tensor
+    row_edges, col_edges : ndarray of int64
+        Cells over the tensor seen as a matrix of ``row_edges[-1]`` × ``col_edges[-1]`` entries.
+    windows : tuple of (slice, slice)
+        The rows and columns of cells that make each plane; all of one size.
+    """
+
+    tensor: Tensor
+    row_edges: Int64
+    col_edges: Int64
+    windows: tuple[tuple[slice, slice], ...]
+
+    @property
+    def entries(self) -> int:
+        """Number of entries that are read."""
+        return int(self.row_edges[-1]) * int(self.col_edges[-1])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A field that can be built: which tensors, cut how. Made from headers alone.
+
+    Attributes
+    ----------
+    name : str
+        Unique within a run; a slab has its tensor's name.
+    kind : {"slab", "depth", "heads", "experts"}
+    role, group : str
+    layer : int or None
+        None where the field spans layers, or lies outside of them.
+    parts : tuple of Part
+    planes : tuple of str
+        A label for each plane.
+    """
+
+    name: str
+    kind: FieldKind
+    role: str
+    group: str
+    layer: int | None
+    parts: tuple[Part, ...]
+    planes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Planes, rows and columns, in cells."""
+        rows, cols = self.parts[0].windows[0]
+        return len(self.planes), rows.stop - rows.start, cols.stop - cols.start
+
+    def cell(self, plane: int, row: int, col: int) -> tuple[Tensor, int, int, int, int]:
+        """Return (tensor, first row, row end, first column, column end) under a cell.
+
+        Rows and columns count entries of the tensor seen as a matrix; ends are excluded.
+        """
+        for part in self.parts:
+            if plane < len(part.windows):
+                rows, cols = part.windows[plane]
+                r, c = part.row_edges[rows.start + row :], part.col_edges[cols.start + col :]
+                return part.tensor, int(r[0]), int(r[1]), int(c[0]), int(c[1])
+            plane -= len(part.windows)
+        raise IndexError(plane)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A scalar field in units of σ.
+
+    Attributes
+    ----------
+    plan : Plan
+    cells : ndarray of float32, shape (planes, rows, columns)
+        Pooled and smoothed values; 0 under `nonfinite`.
+    unsmoothed : ndarray of float32, same shape
+        The same before smoothing.
+    nonfinite : ndarray of bool, same shape
+        Cells over at least one NaN or infinity.
+    sigmas : tuple of float
+        What each plane was divided by, in the tensor's unit.
+    nan, inf : int
+        Entries.
+    low, high : float
+        Smallest and largest finite entry, in the tensor's unit.
+    settings : FieldSettings
+    notes : tuple of str
+    """
+
+    plan: Plan
+    cells: Float32
+    unsmoothed: Float32
+    nonfinite: Bool
+    sigmas: tuple[float, ...]
+    nan: int
+    inf: int
+    low: float
+    high: float
+    settings: FieldSettings
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_slab(self) -> bool:
+        """Whether the third axis is the bump."""
+        return self.plan.kind == "slab"
+
+    @property
+    def profile(self) -> Float32:
+        """Heights of the bump at the volume's planes; a single 1 where there is none."""
+        if not self.is_slab:
+            return np.ones(1, np.float32)
+        z = np.arange(1, SLAB_PLANES + 1, dtype=np.float32) / (SLAB_PLANES + 1) * 2 - 1
+        return np.asarray(np.cos(np.pi / 2 * z) ** 2, dtype=np.float32)
+
+    def volume(self) -> Float32:
+        """Return the field with a border of zeros, shape (planes + 2, rows + 2, columns + 2).
+
+        Of a slab, the planes are the samples of the bump ``cos(π z / 2)**2``, z in (-1, 1).
+        """
+        values = self.cells
+        planes = SLAB_PLANES if self.is_slab else values.shape[0]
+        padded = np.zeros((planes + 2, values.shape[1] + 2, values.shape[2] + 2), np.float32)
+        inner = padded[1:-1, 1:-1, 1:-1]
+        if self.is_slab:
+            np.multiply(self.profile[:, None, None], values, out=inner)
+        else:
+            inner[...] = values
+        return padded
+
+    def permuted(self) -> Float32:
+        """Return `cells` with the pooled values in random order (fixed seed), then smoothed.
+
+        What structure there is in it is chance: the measure against which to hold the field.
+        """
+        shuffled = np.random.default_rng(0).permutation(self.unsmoothed.ravel())
+        return smooth(shuffled.reshape(self.unsmoothed.shape), self.settings.smooth)
+
+
+def smooth(cells: Float32, sigma: float) -> Float32:
+    """Blur rows and columns with a Gaussian of `sigma` cells; planes are kept apart."""
+    if sigma == 0.0:
+        return cells
+    from scipy import ndimage
+
+    result: Float32 = ndimage.gaussian_filter(cells, (0.0, sigma, sigma), mode="reflect")
+    return result
+
+
+def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None) -> Field:
+    """Read, pool and scale what a plan names.
+
+    Parameters
+    ----------
+    plan : Plan
+    settings : FieldSettings
+    shared_sigma : float or None
+        One σ for all tensors instead of each tensor's own, in the tensors' unit.
+
+    Returns
+    -------
+    Field
+
+    Raises
+    ------
+    EmptyFieldError
+        No entry, no finite entry, or nothing but one constant value; the message is the reason.
+    """
+    pooled = [pool(p.tensor, p.row_edges, p.col_edges, settings.pool) for p in plan.parts]
+    sigmas, notes = [], []
+    for part, grid in zip(plan.parts, pooled, strict=True):
+        reason = _empty(part, grid)
+        if reason and len(plan.parts) > 1:
+            notes.append(f"{part.tensor.name}: {reason}; its plane is empty")
+        elif reason:
+            raise EmptyFieldError(reason)
+        sigmas.append(0.0 if reason else shared_sigma or grid.moments.sigma)
+    if not any(sigmas):
+        raise EmptyFieldError("; ".join(dict.fromkeys(_empty(*p) for p in zip(plan.parts, pooled))))
+    cells = np.zeros(plan.shape, np.float32)
+    nonfinite = np.zeros(plan.shape, np.bool_)
+    plane = 0
+    for part, grid, sigma in zip(plan.parts, pooled, sigmas, strict=True):
+        for window in part.windows:
+            if sigma:
+                cells[plane] = np.where(grid.nonfinite[window], 0.0, grid.values[window] / sigma)
+            nonfinite[plane] = grid.nonfinite[window]
+            plane += 1
+    if not np.isfinite(cells).all():
+        raise EmptyFieldError("values in σ are beyond single precision")
+    seen = [grid for grid in pooled if grid.moments.count]
+    return Field(
+        plan,
+        smooth(cells, settings.smooth),
+        cells,
+        nonfinite,
+        tuple(s for part, s in zip(plan.parts, sigmas, strict=True) for _ in part.windows),
+        sum(grid.nan for grid in pooled),
+        sum(grid.inf for grid in pooled),
+        min(grid.low for grid in seen),
+        max(grid.high for grid in seen),
+        settings,
+        tuple(notes),
+    )
+
+
+def _empty(part: Part, grid: Pooled) -> str:
+    """Return why a tensor gives no field, or nothing."""
+    if part.entries == 0:
+        return "has no entries"
+    if grid.moments.count == 0:
+        return f"has no finite entry ({grid.nan} NaN, {grid.inf} infinite)"
+    if grid.low == grid.high:
+        return "is all zero" if grid.low == 0 else f"is constant ({grid.low:.6g})"
+    sigma = grid.moments.sigma
+    if not (math.isfinite(sigma) and sigma > 0.0):
+        return "has a standard deviation that double precision cannot hold"
+    return ""
+
+
+def shared_sigma(plans: Iterable[Plan]) -> float | None:
+    """Return one σ over all finite entries of all tensors of some plans, or None if it is zero."""
+    tensors = {part.tensor.name: part.tensor for plan in plans for part in plan.parts}
+    total = sum((measure(t) for t in tensors.values()), Moments())
+    return total.sigma if math.isfinite(total.sigma) and total.sigma > 0 else None

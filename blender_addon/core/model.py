@@ -1,0 +1,164 @@
+"""A model on disk → placed, coloured surfaces: the street from the file to the edge of Blender."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from .color import ColorScale
+from .errors import EmptyFieldError, WeightwalkError
+from .exhibit import Exhibit, color_scale, place
+from .fields import Plan, build, shared_sigma
+from .layout import Layout, corridor
+from .plans import Skip, make_plans, select
+from .readers import Checkpoint, open_checkpoint, printable
+from .settings import Settings
+from .stages import Stages
+from .surfaces import Surface, extract
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the work is.
+
+    Attributes
+    ----------
+    stage : str
+        What is being done.
+    done, total : int
+        Steps of this stage.
+    what : str
+        The tensor or file at hand.
+    """
+
+    stage: str
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """All surfaces of a run.
+
+    Attributes
+    ----------
+    name : str
+        The checkpoint's name.
+    settings : Settings
+    exhibits : tuple of Exhibit
+        At least one.
+    layout : Layout
+    scale : ColorScale
+        The one colour scale of all surfaces.
+    skips : tuple of Skip
+        What was asked for and gives no surface.
+    notes : tuple of str
+    stages : Stages
+    """
+
+    name: str
+    settings: Settings
+    exhibits: tuple[Exhibit, ...]
+    layout: Layout
+    scale: ColorScale
+    skips: tuple[Skip, ...]
+    notes: tuple[str, ...]
+    stages: Stages
+
+
+Steps = Generator[Progress, None, Model]
+
+
+def steps(settings: Settings) -> Steps:
+    """Build the surfaces one field at a time.
+
+    Yields
+    ------
+    Progress
+        Before each step; the caller may stop between any two.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    BadInputError
+        The checkpoint or the selection cannot be used.
+    WeightwalkError
+        No field gives a surface.
+    """
+    stages = Stages()
+    with stages.time("open"):
+        checkpoint = open_checkpoint(settings.model)
+    with checkpoint:
+        tensors, skips = select(checkpoint, settings.selection)
+        plans, unfit = make_plans(tensors, settings.field)
+        skips += unfit
+        surfaces, empty, notes = yield from _surfaces(plans, settings, stages)
+    skips += empty
+    if not surfaces:
+        first = f"{printable(skips[0].name)} {skips[0].reason}"
+        rest = f", and {len(skips) - 1} more" if len(skips) > 1 else ""
+        raise WeightwalkError(f"{checkpoint.path}: no tensor gives a surface: {first}{rest}")
+    with stages.time("place"):
+        shown = {s.field.plan.name: s.field.plan for s in surfaces}
+        layout, scale = corridor(list(shown.values())), color_scale(surfaces)
+        exhibits = tuple(place(s, layout, scale, checkpoint.name) for s in surfaces)
+    return Model(
+        checkpoint.name, settings, exhibits, layout, scale, tuple(skips),
+        (*checkpoint.notes, *notes), stages,
+    )  # fmt: skip
+
+
+def _surfaces(
+    plans: list[Plan], settings: Settings, stages: Stages
+) -> Generator[Progress, None, tuple[list[Surface], list[Skip], list[str]]]:
+    surfaces: list[Surface] = []
+    skips: list[Skip] = []
+    notes: list[str] = []
+    sigma = None
+    if settings.field.sigma == "all":
+        yield Progress("measure σ", 0, 1, "all tensors")
+        with stages.time("measure"):
+            sigma = shared_sigma(plans)
+    for i, plan in enumerate(plans):
+        yield Progress("surfaces", i, len(plans), printable(plan.name))
+        try:
+            with stages.time("fields") as stage:
+                stage.bytes += sum(part.tensor.nbytes for part in plan.parts)
+                field = build(plan, settings.field, sigma)
+            with stages.time("surfaces") as stage:
+                made = extract(field, settings.surface)
+                stage.bytes += sum(s.mesh.vertices.nbytes + s.mesh.faces.nbytes for s in made)
+        except EmptyFieldError as error:
+            skips.append(Skip(plan.name, str(error)))
+        else:
+            surfaces += made
+            notes += field.notes
+            if field.nan or field.inf:
+                notes.append(f"{plan.name}: {field.nan} NaN and {field.inf} infinite entries")
+    return surfaces, skips, notes
+
+
+def captions(model: Model) -> tuple[str, ...]:
+    """Return the legend's lines: what is seen, in what unit, and at which level it is cut."""
+    settings = model.settings
+    pooling = {
+        "rms": "root mean square of the weights under each cell",
+        "absmax": "the weight of largest magnitude under each cell",
+        "mean": "mean of the weights under each cell",
+    }[settings.field.pool]
+    unit = "its tensor's" if settings.field.sigma == "tensor" else "all tensors'"
+    matrices = [e for e in model.exhibits if not e.placement.strip]
+    levels = [e.surface.level for e in matrices or model.exhibits]
+    low, high = min(levels), max(levels)
+    cut = f"{low:.2f} σ" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f} σ"
+    budget = settings.surface.budget(settings.field.kind)
+    why = f", the level that spends {budget:,} faces on each" if budget else ""
+    sides = "below minus and above" if settings.field.signed else "above"
+    return (
+        f"{pooling}, in σ: {unit} standard deviation",
+        f"solid where that lies {sides} {cut}{why}",
+    )

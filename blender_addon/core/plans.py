@@ -1,0 +1,256 @@
+"""Which tensors of a checkpoint make which fields, decided from headers alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import SelectionError
+from .fields import Part, Plan
+from .pooling import Int64, cell_edges, matrix_shape
+from .settings import FieldSettings, Selection
+
+if TYPE_CHECKING:
+    from .naming import HeadLayout
+    from .readers import Checkpoint, Tensor
+
+Grid = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A tensor or field that was asked for and gives no surface, and why."""
+
+    name: str
+    reason: str
+
+
+def select(checkpoint: Checkpoint, selection: Selection) -> tuple[list[Tensor], list[Skip]]:
+    """Return the tensors that a selection means, in the file's order, and those that it cannot have.
+
+    Integers and booleans are only meant by their exact name.
+
+    Raises
+    ------
+    SelectionError
+        Nothing is left; the message says what is there.
+    """
+    tensors = list(checkpoint.values())
+    if selection.patterns:
+        for pattern in selection.patterns:
+            if not any(fnmatchcase(t.name, pattern) for t in tensors):
+                raise SelectionError(
+                    f"{checkpoint.path}: no tensor matches {pattern!r}; {_what_is_there(tensors)}"
+                )
+        tensors = [t for t in tensors if any(fnmatchcase(t.name, p) for p in selection.patterns)]
+    chosen = [t for t in tensors if t.is_float or not t.decodable or t.name in selection.patterns]
+    if tensors and not chosen:
+        raise SelectionError(
+            f"{checkpoint.path}: only integer or boolean tensors match; name one exactly to see it: "
+            f"{_some(t.name for t in tensors)}"
+        )
+    chosen = _within_layers(checkpoint, chosen, selection)
+    if not chosen:
+        raise SelectionError(f"{checkpoint.path}: the model has no tensors")
+    skips = [Skip(t.name, t.reason) for t in chosen if not t.decodable]
+    chosen = [t for t in chosen if t.decodable]
+    if not chosen:
+        raise SelectionError(f"{checkpoint.path}: {skips[0].name}: {skips[0].reason}")
+    return chosen, skips
+
+
+def _within_layers(
+    checkpoint: Checkpoint, tensors: list[Tensor], selection: Selection
+) -> list[Tensor]:
+    layers = sorted({t.layer for t in tensors if t.layer is not None})
+    wanted = layers
+    if selection.layers is not None:
+        first, last = selection.layers
+        wanted = [n for n in layers if first <= n <= last]
+        if not wanted:
+            there = f"layers {layers[0]} to {layers[-1]}" if layers else "no layers"
+            raise SelectionError(
+                f"{checkpoint.path}: layers {first}-{last} are not there; the choice has {there}"
+            )
+        tensors = [t for t in tensors if t.layer is not None]
+    if selection.max_layers is not None:
+        wanted = wanted[: selection.max_layers]
+    kept = set(wanted)
+    return [t for t in tensors if t.layer is None or t.layer in kept]
+
+
+def _what_is_there(tensors: list[Tensor]) -> str:
+    if not tensors:
+        return "the model has no tensors"
+    return f"there are {len(tensors)}, such as {_some(t.name for t in tensors)}"
+
+
+def _some(names: Iterable[str], most: int = 4) -> str:
+    listed = list(names)
+    # From the whole length of the list, for its head alone is often of one kind.
+    step = max(len(listed) // most, 1)
+    return ", ".join(listed[::step][:most])
+
+
+def make_plans(tensors: list[Tensor], settings: FieldSettings) -> tuple[list[Plan], list[Skip]]:
+    """Group tensors into fields of the kind that the settings ask for.
+
+    Returns
+    -------
+    list of Plan, list of Skip
+        What cannot be part of such a field is left out with its reason, unless it was never meant
+        to be: vectors and tensors outside of layers do not belong in a depth field, say.
+
+    Raises
+    ------
+    SelectionError
+        No tensor can be part of such a field.
+    """
+    makers: dict[str, Callable[[list[Tensor], Grid], tuple[list[Plan], list[Skip]]]] = {
+        "slab": _slabs,
+        "depth": _depths,
+        "heads": _heads,
+        "experts": _experts,
+    }
+    plans, skips = makers[settings.kind](tensors, settings.grid)
+    if not plans:
+        reason = f" ({skips[0].name}: {skips[0].reason})" if skips else ""
+        raise SelectionError(f"{_WHY_NOT[settings.kind]} among {_some(t.name for t in tensors)}{reason}")
+    return plans, skips
+
+
+_WHY_NOT = {
+    "slab": "no tensor has entries",
+    "depth": "no matrix of the same role and shape stands in two or more layers",
+    "heads": "no attention projection whose heads are known from config.json",
+    "experts": "no experts, neither one by one nor fused,",
+}
+
+
+def _whole(tensor: Tensor, grid: Grid) -> Part:
+    rows, cols = matrix_shape(tensor.shape)
+    r, c = cell_edges(rows, grid[0]), cell_edges(cols, grid[1])
+    return Part(tensor, r, c, ((slice(0, len(r) - 1), slice(0, len(c) - 1)),))
+
+
+def _slabs(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
+    plans, skips = [], []
+    for t in tensors:
+        if 0 in t.shape:
+            skips.append(Skip(t.name, "has no entries"))
+        else:
+            part = _whole(t, grid)
+            plans.append(Plan(t.name, "slab", t.role, t.names.group, t.layer, (part,), ("",)))
+    return plans, skips
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    return min(matrix_shape(tensor.shape)) > 1
+
+
+def _label(*words: str | int | None) -> str:
+    return " ".join(str(w) for w in words if w not in ("", None))
+
+
+def _depths(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
+    """Stack each role through the layers. Two shapes of one role make two stacks."""
+    stacks: Mapping[tuple[object, ...], list[Tensor]] = defaultdict(list)
+    for t in tensors:
+        if t.layer is not None and _is_matrix(t):
+            key = (t.names.group, t.role, t.names.expert, matrix_shape(t.shape))
+            stacks[key].append(t)
+    shapes = defaultdict(int)
+    for group, role, expert, _ in stacks:
+        shapes[group, role, expert] += 1
+    plans, skips = [], []
+    for (group, role, expert, shape), stack in stacks.items():
+        stack.sort(key=lambda t: t.layer or 0)
+        if len(stack) < 2:
+            skips.append(Skip(stack[0].name, "no other layer has this role and shape"))
+            continue
+        size = f"{shape[0]}x{shape[1]}" if shapes[group, role, expert] > 1 else ""
+        number = None if expert is None else f"expert {expert}"
+        name = _label("depth", group, role, number, size)
+        plans.append(
+            Plan(
+                name, "depth", str(role), str(group), None,
+                tuple(_whole(t, grid) for t in stack),
+                tuple(f"layer {t.layer}" for t in stack),
+            )
+        )  # fmt: skip
+    return plans, skips
+
+
+def _heads(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
+    plans = []
+    for t in tensors:
+        layout = t.names.heads
+        if layout is None or not _is_matrix(t):
+            continue
+        along = _head_edges(layout, matrix_shape(t.shape)[layout.axis], grid[layout.axis])
+        other = cell_edges(matrix_shape(t.shape)[1 - layout.axis], grid[1 - layout.axis])
+        every = slice(0, len(other) - 1)
+        count = min(layout.head_dim, grid[layout.axis])
+        for role, starts in layout.starts.items():
+            cuts = [slice(i, i + count) for i in np.searchsorted(along, starts).tolist()]
+            if layout.axis == 0:
+                part = Part(t, along, other, tuple((cut, every) for cut in cuts))
+            else:
+                part = Part(t, other, along, tuple((every, cut) for cut in cuts))
+            name = _label("heads", t.name, role if len(layout.starts) > 1 else "")
+            labels = tuple(f"head {i}" for i in range(len(starts)))
+            plans.append(Plan(name, "heads", role, t.names.group, t.layer, (part,), labels))
+    return plans, []
+
+
+def _head_edges(layout: HeadLayout, length: int, cells: int) -> Int64:
+    """Return cell edges in which every head begins and ends at an edge."""
+    within = cell_edges(layout.head_dim, cells)
+    starts = [start for of_role in layout.starts.values() for start in of_role]
+    inner = [start + within for start in starts]
+    return np.unique(np.concatenate([*inner, np.array([0, length], np.int64)]))
+
+
+def _experts(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
+    plans, skips = [], []
+    single: Mapping[tuple[object, ...], list[Tensor]] = defaultdict(list)
+    for t in tensors:
+        if t.names.fused_experts and len(t.shape) == 3:
+            plans.append(_fused_experts(t, grid))
+        elif t.names.expert is not None and _is_matrix(t):
+            single[t.names.group, t.layer, t.role, matrix_shape(t.shape)].append(t)
+    for (group, layer, role, _), stack in single.items():
+        stack.sort(key=lambda t: t.names.expert or 0)
+        if len(stack) < 2:
+            skips.append(Skip(stack[0].name, "no other expert of its layer has this role and shape"))
+            continue
+        place = None if layer is None else f"layer {layer}"
+        plans.append(
+            Plan(
+                _label("experts", group, place, role), "experts", str(role), str(group),
+                stack[0].layer,
+                tuple(_whole(t, grid) for t in stack),
+                tuple(f"expert {t.names.expert}" for t in stack),
+            )
+        )  # fmt: skip
+    return plans, skips
+
+
+def _fused_experts(tensor: Tensor, grid: Grid) -> Plan:
+    """Cut a tensor (expert, row, column) into planes; in C order that is a matrix of all rows."""
+    experts, rows, cols = tensor.shape
+    within, across = cell_edges(rows, grid[0]), cell_edges(cols, grid[1])
+    count = len(within) - 1
+    starts = np.arange(experts, dtype=np.int64)[:, None] * rows
+    edges = np.append((starts + within[:-1]).ravel(), experts * rows)
+    every = slice(0, len(across) - 1)
+    windows = tuple((slice(e * count, (e + 1) * count), every) for e in range(experts))
+    labels = tuple(f"expert {e}" for e in range(experts))
+    part = Part(tensor, edges, across, windows)
+    name = _label("experts", tensor.name)
+    return Plan(name, "experts", tensor.role, tensor.names.group, tensor.layer, (part,), labels)

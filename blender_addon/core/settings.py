@@ -1,0 +1,216 @@
+"""The one form in which a request travels, from the command line or the panel to the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args, Literal
+
+from .errors import SettingsError
+
+FieldKind = Literal["slab", "depth", "heads", "experts"]
+Pooling = Literal["rms", "absmax", "mean"]
+SigmaScope = Literal["tensor", "all"]
+Format = Literal["stl", "glb", "png", "blend"]
+Compression = Literal["draco", "quantize", "none"]
+Engine = Literal["workbench", "cycles", "eevee"]
+
+SLAB_GRID = 64
+VOLUME_GRID = 256
+SLAB_FACES = 20_000
+VOLUME_FACES = 200_000
+MIN_GRID = 2
+MAX_GRID = 4096
+# A single cell above the level is an octahedron of 8 faces; a signed pair needs two.
+MIN_FACES = 16
+
+
+def _one_of(what: str, value: str, choices: object) -> None:
+    names = get_args(choices)
+    if value not in names:
+        raise SettingsError(f"{what}: {value!r} is not one of {', '.join(names)}")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tensors of a checkpoint are meant.
+
+    Attributes
+    ----------
+    patterns : tuple of str
+        Shell patterns over tensor names; empty means every floating-point tensor. A pattern without
+        wildcards that is a tensor's exact name also selects integer tensors.
+    layers : tuple of (int, int) or None
+        First and last layer index, both included; tensors outside of layers are then left out.
+    max_layers : int or None
+        At most this many layers, the first ones of the selection.
+    """
+
+    patterns: tuple[str, ...] = ()
+    layers: tuple[int, int] | None = None
+    max_layers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layers is not None and not 0 <= self.layers[0] <= self.layers[1]:
+            raise SettingsError(
+                f"layers: {self.layers[0]}-{self.layers[1]} is not a range A-B with 0 <= A <= B"
+            )
+        if self.max_layers is not None and self.max_layers < 1:
+            raise SettingsError(f"max-layers: {self.max_layers} is less than 1")
+
+
+@dataclass(frozen=True)
+class FieldSettings:
+    """How tensors become scalar fields.
+
+    Attributes
+    ----------
+    kind : {"slab", "depth", "heads", "experts"}
+        What the three axes of the field are; see `core.fields`.
+    rows, cols : int or None
+        Largest grid, in cells; None stands for 64 (slab) or 256 (the others).
+    pool : {"rms", "absmax", "mean"}
+        How the entries under one cell become one value.
+    smooth : float
+        Standard deviation of a Gaussian over rows and columns, in cells; 0 for none.
+    sigma : {"tensor", "all"}
+        Whether values are divided by their own tensor's standard deviation or by one for all.
+    """
+
+    kind: FieldKind = "slab"
+    rows: int | None = None
+    cols: int | None = None
+    pool: Pooling = "rms"
+    smooth: float = 0.0
+    sigma: SigmaScope = "tensor"
+
+    def __post_init__(self) -> None:
+        _one_of("field", self.kind, FieldKind)
+        _one_of("pool", self.pool, Pooling)
+        _one_of("sigma", self.sigma, SigmaScope)
+        for what, cells in (("rows", self.rows), ("cols", self.cols)):
+            if cells is not None and not MIN_GRID <= cells <= MAX_GRID:
+                raise SettingsError(f"{what}: {cells} is not between {MIN_GRID} and {MAX_GRID}")
+        if not 0.0 <= self.smooth <= 64.0:
+            raise SettingsError(f"smooth: {self.smooth} is not between 0 and 64 cells")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Largest number of rows and columns, in cells."""
+        default = SLAB_GRID if self.kind == "slab" else VOLUME_GRID
+        return self.rows or default, self.cols or default
+
+    @property
+    def signed(self) -> bool:
+        """Whether the pooled values keep their sign."""
+        return self.pool != "rms"
+
+
+@dataclass(frozen=True)
+class SurfaceSettings:
+    """Where the isosurface lies: by a face budget, a level or a quantile; at most one is set.
+
+    Attributes
+    ----------
+    faces : int or None
+        Budget of triangles for each field, never exceeded.
+    level : float or None
+        In standard deviations.
+    quantile : float or None
+        Fraction of cells, by magnitude, that lie below the level.
+    """
+
+    faces: int | None = None
+    level: float | None = None
+    quantile: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {"faces": self.faces, "level": self.level, "quantile": self.quantile}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise SettingsError(f"{' and '.join(names)} exclude one another; give one of them")
+        if self.faces is not None and not MIN_FACES <= self.faces <= 100_000_000:
+            raise SettingsError(f"faces: {self.faces} is not between {MIN_FACES} and 100,000,000")
+        if self.level is not None and not 0.0 < self.level < float("inf"):
+            raise SettingsError(f"level: {self.level} is not a positive number of σ")
+        if self.quantile is not None and not 0.0 < self.quantile < 1.0:
+            raise SettingsError(f"quantile: {self.quantile} is not between 0 and 1")
+
+    def budget(self, kind: FieldKind) -> int | None:
+        """Return the face budget of one field, or None where a level or quantile was given."""
+        if self.level is not None or self.quantile is not None:
+            return None
+        return self.faces or (SLAB_FACES if kind == "slab" else VOLUME_FACES)
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """The picture: engine, width and height in pixels, samples for a pixel (Cycles and EEVEE)."""
+
+    engine: Engine = "workbench"
+    width: int = 1600
+    height: int = 900
+    samples: int = 32
+
+    def __post_init__(self) -> None:
+        _one_of("engine", self.engine, Engine)
+        for what, pixels in (("width", self.width), ("height", self.height)):
+            if not 16 <= pixels <= 16_384:
+                raise SettingsError(f"{what}: {pixels} is not between 16 and 16384 pixels")
+        if not 1 <= self.samples <= 65_536:
+            raise SettingsError(f"samples: {self.samples} is not between 1 and 65536")
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is written where.
+
+    Attributes
+    ----------
+    directory : Path
+        Made when it is not there.
+    formats : tuple of {"stl", "glb", "png", "blend"}
+    name : str or None
+        File name without ending; None stands for the model's own name.
+    compression : {"draco", "quantize", "none"}
+        Of the GLB.
+    render : RenderSettings
+    """
+
+    directory: Path
+    formats: tuple[Format, ...] = ("stl", "glb")
+    name: str | None = None
+    compression: Compression = "draco"
+    render: RenderSettings = field(default_factory=RenderSettings)
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            _one_of("export", name, Format)
+        _one_of("glb-compression", self.compression, Compression)
+        if self.name is not None and (
+            not self.name or self.name in {".", ".."} or set(self.name) & set('/\\:*?"<>|\0\n\r')
+        ):
+            raise SettingsError(f"name: {self.name!r} cannot be a file name")
+
+    @property
+    def needs_blender(self) -> bool:
+        """Whether any of the formats can only come out of Blender."""
+        return bool({"png", "blend"} & set(self.formats))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole request: from a model on disk to surfaces.
+
+    Attributes
+    ----------
+    model : Path
+        A checkpoint file or folder.
+    selection, field, surface
+        See their classes.
+    """
+
+    model: Path
+    selection: Selection = Selection()
+    field: FieldSettings = FieldSettings()
+    surface: SurfaceSettings = SurfaceSettings()

@@ -1,0 +1,215 @@
+"""The one way through, for the panel and the command line alike: settings → scene and files.
+
+All work is a generator of steps. Whoever drains it shows its progress, and can stop it between two
+steps: files appear under their names only when all of them are complete, and a scene that could not
+be finished is taken back.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .core.errors import MissingDependencyError, OutputError, OutputFolderError
+from .core.model import Model, Progress, captions, steps
+from .core.report import make_report
+from .core.settings import OutputSettings, Settings
+
+if TYPE_CHECKING:
+    import bpy
+
+T = TypeVar("T")
+Show = Callable[[Progress], None]
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made.
+
+    Attributes
+    ----------
+    model : Model
+    files : tuple of Path
+        Under their final names, the report last.
+    """
+
+    model: Model
+    files: tuple[Path, ...]
+
+
+def drain(work: Generator[Progress, None, T], show: Show | None = None) -> T:
+    """Run a generator of steps to its end and return its result."""
+    while True:
+        try:
+            progress = next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if show is not None:
+            show(progress)
+
+
+def run(settings: Settings, output: OutputSettings, show: Show | None = None) -> Result:
+    """Build the surfaces of a model and write them.
+
+    Parameters
+    ----------
+    settings : Settings
+    output : OutputSettings
+    show : callable or None
+        Called with the progress before each step.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    WeightwalkError
+        With a message fit to show; nothing is left behind then.
+    """
+    return drain(run_steps(settings, output), show)
+
+
+def run_steps(
+    settings: Settings, output: OutputSettings
+) -> Generator[Progress, None, Result]:
+    """Do what `run` does, a step at a time."""
+    if output.needs_blender:
+        _require_blender(output)
+    with _staging(output.directory) as staging:
+        model = yield from steps(settings)
+        files = yield from _write(model, output, staging)
+        try:
+            for file in files:
+                file.replace(output.directory / file.name)
+        except OSError as error:
+            raise OutputError(f"cannot write {output.directory}: {error.strerror}") from error
+    return Result(model, tuple(output.directory / file.name for file in files))
+
+
+def show_in(scene: bpy.types.Scene, model: Model, aspect: float = 16 / 9) -> bpy.types.Collection:
+    """Stand a model's surfaces in a Blender scene; on failure the scene is as before."""
+    from .scene.build import View, build
+    from .scene.labels import Legend
+
+    nonfinite = any(e.surface.sign == 0 for e in model.exhibits)
+    legend = Legend(model.name, captions(model), model.scale, nonfinite)
+    volume = len({e.surface.field.plan.name for e in model.exhibits}) == 1
+    view = View((0.75, 1.0, -0.55), aspect) if volume else View(aspect=aspect)
+    return build(scene, model.exhibits, model.layout, legend, view)
+
+
+def file_name(model: Model, output: OutputSettings) -> str:
+    """Return the name of the files without ending: the asked one, or the model's made safe."""
+    if output.name is not None:
+        return output.name
+    safe = "".join(c if c.isalnum() or c in "-_. " else "-" for c in model.name).strip(" .-")
+    return safe[:120] or "weights"
+
+
+def _write(
+    model: Model, output: OutputSettings, staging: Path
+) -> Generator[Progress, None, list[Path]]:
+    from .core.writers import write_glb, write_stl
+
+    name = file_name(model, output)
+    parts = [exhibit.part for exhibit in model.exhibits]
+    total = len(output.formats) + 1
+    files: list[Path] = []
+    for done, kind in enumerate(kind for kind in ("stl", "glb") if kind in output.formats):
+        yield Progress("files", done, total, f"{name}.{kind}")
+        path = staging / f"{name}.{kind}"
+        with model.stages.time(kind) as stage:
+            if kind == "stl":
+                write_stl(path, parts)
+            else:
+                extras = {"model": model.name, "captions": list(captions(model))}
+                write_glb(path, parts, output.compression, extras, generator=f"Weightwalk {VERSION}")
+            stage.bytes = path.stat().st_size
+        files.append(path)
+    versions = {"weightwalk": VERSION}
+    if output.needs_blender:
+        import bpy
+
+        versions["blender"] = bpy.app.version_string
+        files += yield from _write_scene(model, output, staging / name, len(files))
+    yield Progress("files", total - 1, total, "report.json")
+    report = staging / "report.json"
+    _write_json(report, make_report(model, output, files, versions))
+    return [*files, report]
+
+
+def _write_scene(
+    model: Model, output: OutputSettings, base: Path, done: int
+) -> Generator[Progress, None, list[Path]]:
+    """Build the scene in an emptied Blender; save it, render it, or both."""
+    import bpy
+
+    from .scene import files as scene_files
+    from .scene.build import clear
+    from .scene.render import configure, render
+
+    total = len(output.formats) + 1
+    yield Progress("files", done, total, "scene")
+    scene = bpy.context.scene
+    with model.stages.time("scene"):
+        clear(scene)
+        configure(scene, output.render)
+        show_in(scene, model, output.render.width / output.render.height)
+    # Names are given whole: "a.b" with an ending put in place of ".b" would be another file.
+    blend, picture = Path(f"{base}.blend"), Path(f"{base}.png")
+    made = []
+    with model.stages.time("blend") as stage:
+        scene_files.save(blend)
+        stage.bytes = blend.stat().st_size
+    if "blend" in output.formats:
+        made.append(blend)
+    if "png" in output.formats:
+        yield Progress("files", done + len(made), total, picture.name)
+        with model.stages.time("png") as stage:
+            render(blend, picture)
+            stage.bytes = picture.stat().st_size
+        made.append(picture)
+    return made
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    try:
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path.name}: {error.strerror}") from error
+
+
+def _require_blender(output: OutputSettings) -> None:
+    try:
+        import bpy  # noqa: F401
+    except ImportError:
+        wanted = " and ".join(sorted({"png", "blend"} & set(output.formats)))
+        raise MissingDependencyError(
+            f"{wanted} needs Blender: install weightwalk[blender] on Python 3.11 or 3.13, "
+            "or run batch/driver.py inside Blender"
+        ) from None
+
+
+@contextmanager
+def _staging(directory: Path) -> Iterator[Path]:
+    """Give a folder beside the results, gone at the end whatever happens."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".weightwalk-", dir=directory))
+    except OSError as error:
+        raise OutputFolderError(f"cannot write into {directory}: {error.strerror}") from error
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

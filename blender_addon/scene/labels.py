@@ -1,0 +1,180 @@
+"""What can be read in the scene: name plates, layers, roles and the legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import cos, pi, radians, sin
+
+import bpy
+import numpy as np
+
+from ..core.color import ColorScale
+from ..core.exhibit import Exhibit
+from ..core.layout import PLATE, Layout, Vector
+from .mesh import color_attribute, new_mesh
+
+STANDING: Vector = (pi / 2, 0.0, 0.0)
+LYING: Vector = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Ink:
+    """The materials that labels are written in."""
+
+    text: bpy.types.Material
+    scale: bpy.types.Material
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the legend says.
+
+    Attributes
+    ----------
+    title : str
+    lines : tuple of str
+    scale : ColorScale
+    nonfinite : bool
+        Whether the colour of NaN and infinity occurs.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    scale: ColorScale
+    nonfinite: bool
+
+
+def text(
+    body: str, size: float, location: Vector, material: bpy.types.Material, align: str = "CENTER"
+) -> bpy.types.Object:
+    """Make a line of text of a height in metres, lying on the floor to be read from -Y."""
+    curve = bpy.data.curves.new(body[:60], "FONT")
+    curve.body, curve.size, curve.align_x = body, size, align
+    curve.resolution_u = 2
+    curve.materials.append(material)
+    made = bpy.data.objects.new(f"Label {body[:48]}", curve)
+    made.location = location
+    return made
+
+
+def plates(exhibits: Iterable[Exhibit], ink: Ink) -> list[bpy.types.Object]:
+    """Return a name plate at the foot of each field: its role, shape, and level."""
+    made = []
+    for exhibit in {e.surface.field.plan.name: e for e in exhibits}.values():
+        surface, placement = exhibit.surface, exhibit.placement
+        x, y, z = placement.origin
+        front, bottom = y - placement.size[1] / 2, z - placement.size[2] / 2
+        shape = exhibit.part.extras["shape"].replace("x", " × ")
+        body = f"{surface.field.plan.role}  {shape}  level {surface.level:.2f} σ"
+        at = (x - placement.size[0] / 2, front - 0.05, bottom - 0.17)
+        plate = text(body, 0.15, at, ink.text, "LEFT")
+        plate.rotation_euler = STANDING
+        made.append(plate)
+    return made
+
+
+def signs(
+    layout: Layout, exhibits: Sequence[Exhibit], ink: Ink
+) -> list[bpy.types.Object]:
+    """Return the layers' names on the left and the roles' names at the head, on the floor."""
+    size = _size(layout)
+    left = layout.low[0]
+    made = [
+        text(name, size, (left - 1.5 * size, y, 0.02), ink.text, "RIGHT")
+        for name, y in _names(layout, exhibits)
+    ]
+    front = next((s.y for s in layout.stops if "layer" in s.label), layout.low[1])
+    if len(layout.columns) > 1:
+        for role, x in layout.columns.items():
+            made.append(text(role, min(size, 1.1), (x, front - 0.55 * PLATE, 0.02), ink.text))
+    return made
+
+
+def _names(layout: Layout, exhibits: Sequence[Exhibit]) -> list[tuple[str, float]]:
+    """Return what stands at which Y: the stops, or the planes of a volume that is alone."""
+    plans = {e.surface.field.plan.name: e for e in exhibits}
+    first = exhibits[0]
+    planes = first.surface.field.plan.planes
+    if len(plans) > 1 or len(planes) < 2:
+        return [(stop.label, stop.y) for stop in layout.stops]
+    y, step = first.placement.origin[1], first.placement.step[1]
+    every = max(len(planes) // 12, 1)
+    middle = (len(planes) - 1) / 2
+    return [(p, y + (i - middle) * step) for i, p in enumerate(planes)][::every]
+
+
+def _size(layout: Layout) -> float:
+    """Return a height of letters that can be read from where everything is in view."""
+    reach = max(layout.high[0] - layout.low[0], layout.high[1] - layout.low[1])
+    return float(np.clip(reach / 36.0, 0.25, 3.0))
+
+
+def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> list[bpy.types.Object]:
+    """Return the colour scale with its ticks, unit and captions, on a desk at the corridor's head.
+
+    The desk is tilted to be read both from the overview and when standing before it, and turned
+    about Z by an angle in radians to face the camera.
+    """
+    unit = max(layout.high[0] - layout.low[0], 0.45 * (layout.high[1] - layout.low[1]), 4.0) / 36.0
+    width = 14.0 * unit
+    desk = bpy.data.objects.new("Legend", None)
+    desk.empty_display_size = unit
+    # Its lower edge, below the ticks, rests on the floor.
+    lower = (2.35 - 0.95 * len(what.lines) - 1.6) * unit
+    tilt = radians(30.0)
+    size = np.subtract(layout.high, layout.low)
+    away = abs(size[0] * sin(turn)) / 2 + size[1] * cos(turn) / 2 + 4.6 * unit + 2.0
+    middle = np.add(layout.high, layout.low) / 2
+    x, y = middle[0] + away * sin(turn), middle[1] - away * cos(turn)
+    desk.location, desk.rotation_euler = (x, y, 0.05 - lower * sin(tilt)), (tilt, 0.0, turn)
+    made = [text(what.title, 1.5 * unit, (0.0, 3.6 * unit, 0.0), ink.text)]
+    for i, line in enumerate(what.lines):
+        made.append(text(line, 0.68 * unit, (0.0, (2.35 - 0.95 * i) * unit, 0.0), ink.text))
+    bottom = (2.35 - 0.95 * len(what.lines) - 0.5) * unit
+    made += _bar(what, width, bottom, unit, ink)
+    for part in made:
+        part.parent = desk
+    return [desk, *made]
+
+
+def _bar(
+    what: Legend, width: float, bottom: float, unit: float, ink: Ink
+) -> list[bpy.types.Object]:
+    """Return the colour bar and its ticks; the ends are marked as clipped."""
+    scale, height = what.scale, 0.75 * unit
+    made = [_strip(np.linspace(scale.low, scale.high, 65), scale, width, bottom, height, ink)]
+    span = scale.high - scale.low
+    for tick in scale.ticks():
+        x = ((tick - scale.low) / span - 0.5) * width
+        body = f"{tick:g}"
+        if tick == scale.high:
+            body = f"≥ {tick:g} σ"
+        elif tick == scale.low and tick != 0:
+            body = f"≤ {tick:g}"
+        made.append(text(body, 0.62 * unit, (x, bottom - 0.72 * unit, 0.0), ink.text))
+    if what.nonfinite:
+        at = width / 2 + 2.2 * unit
+        box = _strip(np.array([np.nan, np.nan]), scale, unit, bottom, height, ink)
+        box.location = (at, 0.0, 0.0)
+        made += [box, text("NaN, ∞", 0.62 * unit, (at, bottom - 0.72 * unit, 0.0), ink.text)]
+    return made
+
+
+def _strip(
+    values: np.ndarray, scale: ColorScale, width: float, bottom: float, height: float, ink: Ink
+) -> bpy.types.Object:
+    n = len(values)
+    x = np.linspace(-width / 2, width / 2, n)
+    low = np.column_stack([x, np.full(n, bottom), np.zeros(n)])
+    vertices = np.concatenate([low, low + (0.0, height, 0.0)]).astype(np.float32)
+    i = np.arange(n - 1)
+    faces = np.concatenate(
+        [np.column_stack([i, i + 1, i + n + 1]), np.column_stack([i, i + n + 1, i + n])]
+    ).astype(np.int32)
+    colors = scale.colors(np.concatenate([values, values]))
+    mesh = new_mesh("Legend scale", vertices, faces, (color_attribute(colors),))
+    mesh.materials.append(ink.scale)
+    return bpy.data.objects.new("Legend scale", mesh)
+
+

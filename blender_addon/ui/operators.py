@@ -1,0 +1,60 @@
+"""Operators: properties → settings → pipeline, and the errors to the status bar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from .. import pipeline
+from ..core.errors import WeightwalkError
+from ..core.model import Progress, steps
+from ..core.settings import Settings
+from .view import show_overview
+
+
+class LoadModel(bpy.types.Operator):
+    """Stand the weights of a model in the scene, one surface a tensor, layer after layer"""
+
+    bl_idname = "weightwalk.load_model"
+    bl_label = "Load Model Weights"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+
+    filepath: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Model",
+        description="A .safetensors file, or the folder of a model",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
+    filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
+        default="*.safetensors;*.safetensors.index.json", options={"HIDDEN"}
+    )
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Let the person choose a file or folder."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Build the scene; where that fails, say why and leave everything as it was."""
+        manager = context.window_manager
+
+        def show(progress: Progress) -> None:
+            manager.progress_update(100 * progress.done / max(progress.total, 1))
+
+        manager.progress_begin(0, 100)
+        try:
+            path = Path(bpy.path.abspath(self.filepath))
+            model = pipeline.drain(steps(Settings(path)), show)
+            root = pipeline.show_in(context.scene, model)
+        except WeightwalkError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        finally:
+            manager.progress_end()
+        show_overview(context, root)
+        if model.skips:
+            first = f"{model.skips[0].name} {model.skips[0].reason}"
+            self.report({"WARNING"}, f"{len(model.skips)} left out, such as {first}")
+        self.report({"INFO"}, f"{model.name}: {len(model.exhibits)} surfaces")
+        return {"FINISHED"}

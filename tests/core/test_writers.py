@@ -1,0 +1,462 @@
+"""STL and GLB, read back by libraries that did not write them."""
+
+import dataclasses
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import DracoPy
+import numpy as np
+import pygltflib
+import pytest
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+from skimage.measure import marching_cubes
+from weightwalk.core.errors import MissingDependencyError, OutputError, SettingsError
+from weightwalk.core.writers import COMPRESSIONS, MeshPart, encoding, glb, write_glb, write_stl
+
+TESTS = Path(__file__).parents[1]
+# scikit-image 0.26 under NumPy 2.5.
+pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+
+
+def srgb_to_linear(code):
+    light = np.asarray(code) / 255
+    return np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+
+
+def y_up(points):
+    x, y, z = np.asarray(points).T
+    return np.stack([x, z, -y], axis=1)
+
+
+def surface(seed=0, size=14, **fields):
+    """A closed, bumpy surface with a colour of its own at every vertex."""
+    rng = np.random.default_rng(seed)
+    field = np.pad(rng.random((size, size + 3, size + 5), dtype=np.float32), 1)
+    vertices, faces, normals, _ = marching_cubes(field, 0.6, gradient_direction="ascent")
+    colors = rng.integers(0, 256, (len(vertices), 4)).astype(np.uint8)
+    colors[:, 3] = 255
+    given = {
+        "name": f"layer.{seed}.q",
+        "group": f"layer {seed}",
+        "vertices": np.ascontiguousarray(vertices * np.float32(0.1)),
+        "normals": np.ascontiguousarray(normals),
+        "faces": np.ascontiguousarray(faces.astype(np.int32)),
+        "colors": colors,
+        "translation": (3.0, -20.0, 0.5),
+        "extras": {"tensor": "q", "shape": [4, 5], "level": np.float32(0.6)},
+    }
+    return MeshPart(**given | fields)
+
+
+def tetrahedron(color, **fields):
+    """Corners at (1,0,0), (0,2,0), (0,0,3) and the origin: no two axes alike."""
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
+    normals = np.array([[-1, -1, -1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    given = {"name": "tetrahedron", "group": "", "translation": (10.0, 20.0, 30.0)}
+    colors = np.tile(np.array(color, np.uint8), (4, 1))
+    return MeshPart(
+        vertices=vertices, normals=normals, faces=faces, colors=colors, **given | fields
+    )
+
+
+@st.composite
+def soups(draw):
+    """Any triangles at all: repeated corners, repeated faces, vertices that no face uses."""
+    n = draw(st.integers(1, 12))
+    corner = st.floats(-1e6, 1e6, width=32) | st.integers(0, 2).map(float)
+    vertices = draw(st.lists(st.tuples(corner, corner, corner), min_size=n, max_size=n))
+    index = st.integers(0, n - 1)
+    faces = draw(st.lists(st.tuples(index, index, index), min_size=1, max_size=20))
+    color = st.tuples(*[st.integers(0, 255)] * 4)
+    return MeshPart(
+        name=draw(st.text(st.characters(codec="utf-8"), max_size=5)),
+        group=draw(st.sampled_from(["", "a", "b"])),
+        vertices=np.array(vertices, np.float32),
+        normals=np.array(vertices, np.float32),
+        faces=np.array(faces, np.int32),
+        colors=np.array(draw(st.lists(color, min_size=n, max_size=n)), np.uint8),
+    )
+
+
+# Reading GLB with pygltflib and numpy.
+
+DTYPES = {5120: np.int8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
+
+
+def blob_of(gltf, index):
+    view = gltf.bufferViews[index]
+    return gltf.binary_blob()[view.byteOffset :][: view.byteLength]
+
+
+def values_of(gltf, index):
+    accessor = gltf.accessors[index]
+    dtype, width = np.dtype(DTYPES[accessor.componentType]), WIDTHS[accessor.type]
+    stride = gltf.bufferViews[accessor.bufferView].byteStride or width * dtype.itemsize
+    blob = blob_of(gltf, accessor.bufferView)
+    assert len(blob) == stride * accessor.count
+    rows = np.frombuffer(blob, np.uint8).reshape(-1, stride)[:, : width * dtype.itemsize]
+    values = np.ascontiguousarray(rows).view(dtype)
+    return values / np.iinfo(dtype).max if accessor.normalized else values
+
+
+def mesh_nodes(path):
+    gltf = pygltflib.GLTF2().load(str(path))
+    return gltf, [node for node in gltf.nodes if node.mesh is not None]
+
+
+def arrays_of(gltf, node):
+    primitive = gltf.meshes[node.mesh].primitives[0]
+    names = ("POSITION", "NORMAL", "COLOR_0")
+    return (
+        values_of(gltf, primitive.indices).reshape(-1, 3),
+        *(values_of(gltf, getattr(primitive.attributes, name)) for name in names),
+    )
+
+
+def test_stl_is_every_triangle_in_world_coordinates(tmp_path):
+    parts = [surface(0), surface(1, translation=(-1.0, 2.0, 3.0))]
+    path = tmp_path / "a.stl"
+    write_stl(path, iter(parts))
+    data = path.read_bytes()
+    assert not data.lower().startswith(b"solid")
+    assert struct.unpack_from("<I", data, 80) == (sum(len(p.faces) for p in parts),)
+    read = trimesh.load_mesh(path, process=False)
+    expected = np.concatenate([(p.vertices + np.array(p.translation))[p.faces] for p in parts])
+    np.testing.assert_allclose(read.triangles, expected, rtol=1e-6)
+    cross = np.cross(expected[:, 1] - expected[:, 0], expected[:, 2] - expected[:, 0])
+    normals = np.frombuffer(data[84:], np.uint8).reshape(-1, 50)[:, :12].copy().view("<f4")
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    big = np.linalg.norm(cross, axis=1) > 1e-5
+    unit = cross[big] / np.linalg.norm(cross[big], axis=1, keepdims=True)
+    np.testing.assert_allclose(normals[big], unit, atol=5e-3)
+
+
+def test_stl_volume_and_degenerate_faces(tmp_path):
+    path = tmp_path / "a.stl"
+    part = tetrahedron((0, 0, 0, 255))
+    flat = np.concatenate([part.faces, np.array([[0, 0, 1]], np.int32)])
+    write_stl(path, [dataclasses.replace(part, faces=flat)])
+    read = trimesh.load_mesh(path, process=False)
+    assert read.volume == pytest.approx(1.0)
+    np.testing.assert_array_equal(read.bounds, [[10, 20, 30], [11, 22, 33]])
+    normals = np.frombuffer(path.read_bytes()[84:], np.uint8).reshape(-1, 50)[:, :12]
+    np.testing.assert_array_equal(normals[-1], 0)
+    slope = np.array([6, 3, 2]) / 7
+    np.testing.assert_allclose(normals[3].copy().view("<f4"), slope, rtol=1e-6)
+
+
+@given(part=soups())
+def test_glb_none_is_exact(part, tmp_path_factory):
+    path = tmp_path_factory.mktemp("glb") / "a.glb"
+    write_glb(path, [part], "none")
+    gltf, [node] = mesh_nodes(path)
+    faces, positions, normals, colors = arrays_of(gltf, node)
+    assert node.name == part.name
+    np.testing.assert_array_equal(faces, part.faces)
+    np.testing.assert_array_equal(positions, y_up(part.vertices))
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(colors[:, :3], srgb_to_linear(part.colors[:, :3]), atol=2**-16)
+    np.testing.assert_array_equal(colors[:, 3], part.colors[:, 3] / 255)
+    bounds = gltf.accessors[gltf.meshes[0].primitives[0].attributes.POSITION]
+    np.testing.assert_array_equal([bounds.min, bounds.max], [positions.min(0), positions.max(0)])
+
+
+def test_every_srgb_code_survives():
+    codes = np.arange(256).repeat(4).reshape(-1, 4).astype(np.uint8)
+    light = encoding._linear(codes)[:, :3] / 65535
+    back = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    np.testing.assert_array_equal(np.rint(back * 255), codes[:, :3])
+
+
+def test_glb_none_read_by_trimesh(tmp_path):
+    part = surface()
+    path = tmp_path / "a.glb"
+    write_glb(path, [part], "none")
+    read = trimesh.load_scene(path).to_mesh()
+    expected = y_up(part.vertices + np.array(part.translation))
+    np.testing.assert_allclose(read.bounds, [expected.min(0), expected.max(0)], rtol=1e-6)
+    local = trimesh.Trimesh(part.vertices, part.faces, process=False)
+    assert len(read.faces) == len(part.faces)
+    assert read.volume == pytest.approx(local.volume, rel=1e-4)
+
+
+def test_glb_quantize_is_within_half_a_step(tmp_path):
+    part = surface()
+    path = tmp_path / "a.glb"
+    write_glb(path, [part], "quantize")
+    gltf, [node] = mesh_nodes(path)
+    faces, positions, normals, _ = arrays_of(gltf, node)
+    [scale] = set(node.scale)
+    assert node.translation == [3.0, 0.5, 20.0]
+    np.testing.assert_array_equal(faces, part.faces)
+    expected = y_up(part.vertices)
+    np.testing.assert_allclose(positions * scale, expected, atol=0.51 * scale / 32767)
+    unit = y_up(part.normals)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    assert np.degrees(np.arccos(np.clip((normals * unit).sum(1), -1, 1))).max() < 9
+    assert np.abs(normals - unit).max() <= 0.51 / 127
+
+
+def test_glb_draco_against_its_source(tmp_path):
+    part = surface(size=20)
+    path = tmp_path / "a.glb"
+    write_glb(path, [part], "draco")
+    gltf, [node] = mesh_nodes(path)
+    primitive = gltf.meshes[node.mesh].primitives[0]
+    packed = primitive.extensions["KHR_draco_mesh_compression"]
+    mesh = DracoPy.decode(blob_of(gltf, packed["bufferView"]))
+    read = {a["unique_id"]: a["data"] for a in mesh.attributes}
+    positions, normals, colors = (
+        read[packed["attributes"][name]] for name in ("POSITION", "NORMAL", "COLOR_0")
+    )
+    counts = [gltf.accessors[a].count for a in vars(primitive.attributes).values() if a]
+    assert set(counts) == {len(mesh.points)} == {len(part.vertices)}
+    assert gltf.accessors[primitive.indices].count == mesh.faces.size == part.faces.size
+
+    # Draco has its own order: find each vertex again by its place and, where two are closer than
+    # a step, by its colour.
+    source = y_up(part.vertices)
+    light = srgb_to_linear(part.colors[:, :3])
+    tree = cKDTree(np.hstack([source, 1e-3 * light]))
+    near = tree.query(np.hstack([positions, 1e-3 * colors[:, :3] / 65535]))[1]
+    step = np.ptp(source, axis=0).max() / (2**14 - 1)
+    assert np.abs(positions - source[near]).max() <= 0.51 * step
+    assert len(set(near)) == len(source)
+    np.testing.assert_allclose(colors[:, :3] / 65535, light[near], atol=2**-16)
+    unit = y_up(part.normals)[near]
+    cosine = (normals * unit).sum(1) / np.linalg.norm(normals, axis=1)
+    cosine /= np.linalg.norm(unit, axis=1)
+    assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 1.5
+    # The same faces, turned the same way.
+    turned = np.sort(near[mesh.faces], axis=1)
+    ours = np.sort(part.faces, axis=1)
+    np.testing.assert_array_equal(turned[np.lexsort(turned.T)], ours[np.lexsort(ours.T)])
+    volumes = [
+        trimesh.Trimesh(v, f, process=False).volume
+        for v, f in ((positions, mesh.faces), (source, part.faces))
+    ]
+    assert volumes[0] == pytest.approx(volumes[1], rel=1e-3)
+
+
+@given(part=soups())
+def test_glb_draco_accessors_count_what_draco_kept(part):
+    try:
+        encoded = encoding.encode_draco(part)
+    except OutputError as error:
+        assert "every face is degenerate" in str(error)
+        for corners in part.vertices[part.faces]:
+            assert len(np.unique(corners, axis=0)) < 3
+        return
+    mesh = DracoPy.decode(encoded.views["draco"].data)
+    assert encoded.accessors["POSITION"]["count"] == len(mesh.points)
+    assert encoded.accessors["indices"]["count"] == mesh.faces.size
+
+
+def test_draco_counts_of_a_buffer_of_another_make():
+    part = surface()
+    packed = DracoPy.encode(part.vertices, part.faces, compression_level=0)
+    assert encoding._draco_counts(DracoPy, packed) == (len(part.vertices), len(part.faces))
+
+
+def test_glb_tree_names_and_extras(tmp_path):
+    hostile = {
+        "level": float("nan"),
+        "range": (np.float32("-inf"), np.float64(1.5)),
+        "shape": np.array([2, 3]),
+        "file": Path("a") / "b",
+        3: {"tensor": "\ud800 é \0"},
+    }
+    parts = [
+        surface(0, group="layer 0", name="q"),
+        surface(1, group="layer 1", name="\ud800"),
+        surface(2, group="layer 0", name="k", extras=hostile),
+        surface(3, group=""),
+    ]
+    path = tmp_path / "a.glb"
+    write_glb(path, parts, "draco", {"model": "tiny"}, generator="Weightwalk 9.9")
+    gltf, nodes = mesh_nodes(path)
+    assert [n.name for n in nodes] == ["q", "?", "k", "layer.3.q"]
+    groups = {n.name: [gltf.nodes[c].name for c in n.children] for n in gltf.nodes if n.children}
+    assert groups == {"layer 0": ["q", "k"], "layer 1": ["?"]}
+    assert [gltf.nodes[n].name for n in gltf.scenes[0].nodes] == [*groups, "layer.3.q"]
+    assert nodes[0].extras == {"tensor": "q", "shape": [4, 5], "level": pytest.approx(0.6)}
+    assert nodes[2].extras == {
+        "level": "NaN",
+        "range": ["-Infinity", 1.5],
+        "shape": [2, 3],
+        "file": str(Path("a/b")),
+        "3": {"tensor": "? é \0"},
+    }
+    assert gltf.asset.generator == "Weightwalk 9.9"
+    assert gltf.asset.extras == {"model": "tiny"}
+    [material] = gltf.materials
+    assert material.pbrMetallicRoughness.metallicFactor == 0
+    assert not material.doubleSided
+
+
+def test_glb_wide_indices(tmp_path):
+    """65,535 vertices still take 16-bit indices; one more does not."""
+    for count, component in ((65535, 5123), (65536, 5125)):
+        vertices = np.random.default_rng(0).random((count, 3), dtype=np.float32)
+        faces = np.array([[0, 1, count - 1]], np.int32)
+        part = MeshPart("a", "", vertices, vertices, faces, np.zeros((count, 4), np.uint8))
+        write_glb(tmp_path / "a.glb", [part], "none")
+        gltf, [node] = mesh_nodes(tmp_path / "a.glb")
+        assert gltf.accessors[gltf.meshes[0].primitives[0].indices].componentType == component
+        np.testing.assert_array_equal(arrays_of(gltf, node)[0], faces)
+
+
+def test_glb_parts_keep_their_order_and_are_taken_a_few_at_a_time(tmp_path):
+    taken = []
+
+    def parts():
+        for i in range(60):
+            taken.append(i)
+            yield tetrahedron((i, 0, 0, 255), name=str(i))
+
+    ahead = []
+    for part, _ in glb._encoded_in_order(parts(), encoding.encode_draco):
+        ahead.append(len(taken) - int(part.name))
+    assert max(ahead) <= 2 * min(os.cpu_count(), 8) + 1
+    write_glb(tmp_path / "a.glb", parts())
+    assert [n.name for n in mesh_nodes(tmp_path / "a.glb")[1]] == [str(i) for i in range(60)]
+
+
+def test_glb_draco_stays_within_eight_bytes_a_face(tmp_path):
+    """Even on noise, with a random colour at every vertex, 16-bit colours and names included."""
+    parts = [surface(i, size=24) for i in range(4)]
+    write_glb(tmp_path / "a.glb", parts)
+    assert (tmp_path / "a.glb").stat().st_size <= 8 * sum(len(p.faces) for p in parts)
+
+
+WRITERS = [write_stl, *(lambda path, parts, c=c: write_glb(path, parts, c) for c in COMPRESSIONS)]
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=["stl", *COMPRESSIONS])
+def test_bad_outputs_are_one_sentence(write, tmp_path):
+    with pytest.raises(OutputError, match=r"a\.out: there is no surface to write"):
+        write(tmp_path / "a.out", [])
+    with pytest.raises(OutputError, match=r"cannot write .*: No such file or directory"):
+        write(tmp_path / "none" / "a.out", [surface()])
+    with pytest.raises(OutputError, match=r"cannot write .*: Is a directory"):
+        write(tmp_path, [surface()])
+    if Path("/dev/full").exists():
+        with pytest.raises(OutputError, match="cannot write /dev/full: No space left on device"):
+            write(Path("/dev/full"), [surface()])
+
+
+def test_glb_refuses_what_cannot_be(tmp_path, monkeypatch):
+    with pytest.raises(SettingsError, match="'zip': choose among draco, quantize, none"):
+        write_glb(tmp_path / "a.glb", [surface()], "zip")
+    monkeypatch.setattr(glb, "_MAX_BYTES", 100_000)
+    with pytest.raises(OutputError, match="holds at most 100000 bytes"):
+        write_glb(tmp_path / "a.glb", [surface()], "none")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("faces", np.array([[0, 1, 4]], np.int32), "outside 0..3"),
+        ("faces", np.array([[0, 1, -1]], np.int32), "outside 0..3"),
+        ("faces", np.zeros((0, 3), np.int32), "no faces"),
+        ("faces", np.array([[0, 1, 2]]), "int64"),
+        ("colors", np.zeros((3, 4), np.uint8), "colors are"),
+        ("vertices", np.full((4, 3), np.nan, np.float32), "not finite"),
+        ("translation", (0.0, 0.0, np.inf), "not finite"),
+    ],
+)
+def test_a_part_that_is_none(field, value, words):
+    with pytest.raises(ValueError, match=words):
+        tetrahedron((0, 0, 0, 255), **{field: value}) if field == "translation" else (
+            dataclasses.replace(tetrahedron((0, 0, 0, 255)), **{field: value})
+        )
+
+
+# Readers in Node.js: the Khronos validator, three.js, <model-viewer>.
+
+
+def node(script, *arguments):
+    if not shutil.which("node"):
+        pytest.skip("Node.js is not installed")
+    if not (TESTS / "node_modules").is_dir():
+        pytest.skip("tests/node_modules is missing: npm ci --prefix tests")
+    command = ["node", TESTS / "node" / script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def three_files(tmp_path):
+    """The same two surfaces by each compression; one colour, so that a picture can be judged."""
+    color = np.array([200, 30, 60, 255], np.uint8)
+    parts = [surface(i, name=f"layer.{i}.q/k", translation=(0.5 * i, 1.0, 2.0)) for i in range(2)]
+    parts = [dataclasses.replace(p, colors=np.tile(color, (len(p.vertices), 1))) for p in parts]
+    # A vertex without a direction, which glTF does not allow.
+    parts[0].normals[5] = 0
+    paths = {name: tmp_path / f"{name}.glb" for name in COMPRESSIONS}
+    for name, path in paths.items():
+        write_glb(path, parts, name, {"level": np.nan})
+    return parts, paths
+
+
+@pytest.mark.node
+def test_khronos_validator_finds_nothing(three_files):
+    _, paths = three_files
+    reports = node("validate.mjs", *paths.values())
+    for name, path in paths.items():
+        issues = reports[str(path)]
+        assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
+        # The validator does not know Draco, so it takes the buffer views for unused.
+        allowed = {"UNSUPPORTED_EXTENSION", "UNUSED_OBJECT"} if name == "draco" else set()
+        assert {message["code"] for message in issues["messages"]} <= allowed
+
+
+@pytest.mark.node
+@pytest.mark.browser
+def test_three_js_and_model_viewer_show_the_colors(three_files):
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = filter(None, map(shutil.which, names))
+    chromium = os.environ.get("WEIGHTWALK_CHROMIUM") or next(found, None)
+    if not chromium:
+        pytest.skip("no Chromium, neither in WEIGHTWALK_CHROMIUM nor on the path")
+    parts, paths = three_files
+    result = node("browse.mjs", chromium, *paths.values())
+    assert result["strangers"] == []
+    for path in paths.values():
+        seen = result["seen"][str(path)]
+        for part, mesh in zip(parts, seen["three"]["meshes"], strict=True):
+            assert (mesh["name"], mesh["group"]) == (part.name, part.group)
+            assert mesh["extras"]["shape"] == [4, 5]
+            assert len(mesh["index"]) == part.faces.size
+            positions = np.reshape(mesh["position"], (-1, 3))
+            world = y_up(part.vertices + np.array(part.translation))
+            np.testing.assert_allclose(positions.min(0), world.min(0), atol=1e-3)
+            np.testing.assert_allclose(positions.max(0), world.max(0), atol=1e-3)
+            expected = np.append(srgb_to_linear(part.colors[0, :3]), 1)
+            colors = np.reshape(mesh["color"], (-1, 4))
+            assert len(colors) == len(part.vertices)
+            np.testing.assert_allclose(colors, np.tile(expected, (len(colors), 1)), atol=2**-16)
+        np.testing.assert_allclose(seen["three"]["pixel"], [200, 30, 60, 255], atol=1)
+        assert seen["modelViewer"]["pixels"] > 500
+        red, green, blue = seen["modelViewer"]["mean"]
+        assert red > 1.8 * green
+        assert red > 1.8 * blue
+
+
+def test_draco_without_dracopy_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "DracoPy", None)  # Python's own way to make an import fail
+    with pytest.raises(MissingDependencyError, match='pip install "DracoPy'):
+        write_glb(tmp_path / "a.glb", [surface()])
+    assert not (tmp_path / "a.glb").exists()
+    write_glb(tmp_path / "a.glb", [surface()], "quantize")
