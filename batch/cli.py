@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the work failed, 2 bad input, 3 done with parts skipped, 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -43,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Blender in the background ignores Ctrl-C, and a container is stopped by SIGTERM.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or pipe that is not UTF-8 gets escapes instead of an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         chosen = _parser().parse_args(arguments)
         status: int = chosen.run(chosen)
@@ -154,9 +158,9 @@ def _mesh(chosen: argparse.Namespace) -> int:
     result = pipeline.run(settings, output, _show_progress())
     model = result.model
     faces = sum(len(e.part.faces) for e in model.exhibits)
-    print(f"{model.name}: {len(model.exhibits)} surfaces, {faces:,} faces")
+    print(f"{printable(model.name)}: {len(model.exhibits)} surfaces, {faces:,} faces")
     for file in result.files:
-        print(f"  {file}  ({_size(file.stat().st_size)})")
+        print(f"  {printable(file, 1000)}  ({_size(file.stat().st_size)})")
     for note in model.notes:
         print(f"weightwalk: note: {printable(note)}", file=sys.stderr)
     for skip in model.skips:
@@ -181,7 +185,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
             print(json.dumps({"model": checkpoint.name, "tensors": tensors}, indent=1))
             return 0
         total = sum(t["bytes"] for t in tensors)
-        print(f"{checkpoint.name}: {len(tensors)} tensors, {_size(total)}")
+        print(f"{printable(checkpoint.name)}: {len(tensors)} tensors, {_size(total)}")
         for t, tensor in zip(tensors, checkpoint.values(), strict=True):
             shape = "×".join(map(str, t["shape"])) or "scalar"
             layer = "" if t["layer"] is None else f"layer {t['layer']}"

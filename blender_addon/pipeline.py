@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -88,12 +88,8 @@ def run_steps(
     with _staging(output.directory) as staging:
         model = yield from steps(settings)
         files = yield from _write(model, output, staging)
-        try:
-            for file in files:
-                file.replace(output.directory / file.name)
-        except OSError as error:
-            raise OutputError(f"cannot write {output.directory}: {error.strerror}") from error
-    return Result(model, tuple(output.directory / file.name for file in files))
+        made = _publish(files, output.directory)
+    return Result(model, made)
 
 
 def show_in(scene: bpy.types.Scene, model: Model, aspect: float = 16 / 9) -> bpy.types.Collection:
@@ -182,10 +178,34 @@ def _write_scene(
     return made
 
 
+def _publish(files: Sequence[Path], directory: Path) -> tuple[Path, ...]:
+    """Move finished files to where they belong; where one cannot go, the earlier ones stay."""
+    targets = tuple(directory / file.name for file in files)
+    earlier = files[0].parent / "earlier"
+    moved: list[tuple[Path, Path]] = []
+    try:
+        earlier.mkdir()
+        for file, target in zip(files, targets, strict=True):
+            if target.is_dir():
+                raise OutputError(f"cannot write {target}: it is a folder")
+            for source, goal in ((target, earlier / target.name), (file, target)):
+                if source.exists():
+                    source.replace(goal)
+                    moved.append((source, goal))
+    except BaseException as error:
+        for source, goal in reversed(moved):
+            goal.replace(source)
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            raise OutputError(f"cannot write {directory}: {error.strerror}") from error
+        raise
+    return targets
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     try:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        # A path that is not UTF-8 has lone surrogates; written this way they are JSON's escapes.
+        path.write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise OutputError(f"cannot write {path.name}: {error.strerror}") from error
 
@@ -203,13 +223,27 @@ def _require_blender(output: OutputSettings) -> None:
 
 @contextmanager
 def _staging(directory: Path) -> Iterator[Path]:
-    """Give a folder beside the results, gone at the end whatever happens."""
+    """Give a folder beside the results, gone at the end whatever happens.
+
+    Folders that had to be made for it are gone, too, where nothing came of it.
+    """
+    absent: list[Path] = []
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".weightwalk-", dir=directory))
-    except OSError as error:
-        raise OutputFolderError(f"cannot write into {directory}: {error.strerror}") from error
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            absent += (f for f in (directory, *directory.parents) if not f.exists())
+            directory.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".weightwalk-", dir=directory))
+        except OSError as error:
+            raise OutputFolderError(f"cannot write into {directory}: {error.strerror}") from error
+        try:
+            yield staging
+        except OutputError as error:
+            # Say where the file would have been.
+            raise OutputError(str(error).replace(str(staging), str(directory))) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except BaseException:
+        for folder in absent:
+            with suppress(OSError):
+                folder.rmdir()
+        raise

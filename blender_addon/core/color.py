@@ -65,8 +65,15 @@ class ColorScale:
         return colors
 
     def ticks(self) -> list[float]:
-        """Return at most seven round values within the scale, for a legend."""
-        return [t for t in _round_steps(self.low, self.high) if self.low <= t <= self.high]
+        """Return the ends and at most six round values between them, for a legend."""
+        step = _step(self.low, self.high)
+        inner = _multiples(self.low, self.high, step)
+        room = 0.6 * step
+        return [
+            self.low,
+            *(t for t in inner if self.low + room < t < self.high - room),
+            self.high,
+        ]
 
 
 def scale_for(values: npt.ArrayLike, *, diverging: bool) -> ColorScale:
@@ -105,8 +112,7 @@ def _step(low: float, high: float) -> float:
     return float(next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= raw * 0.999))
 
 
-def _round_steps(low: float, high: float) -> list[float]:
-    step = _step(low, high)
+def _multiples(low: float, high: float, step: float) -> list[float]:
     first, last = round(np.ceil(low / step - 1e-9)), round(np.floor(high / step + 1e-9))
     return [float(round(i * step, 10)) for i in range(first, last + 1)]
 

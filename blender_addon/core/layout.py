@@ -159,7 +159,7 @@ def corridor(plans: Sequence[Plan]) -> Layout:
             placements[plan.name] = Placement(origin, step, size, label, strip)
         end = max(front.values()) - STACK
         stops.append(Stop(label, y, end - y))
-        y = end + GAP
+        y = end + GAP if key[0] else end + 1.5 * GAP
     return Layout(placements, dict(phases[1].x), tuple(stops), *_bounds(placements.values()))
 
 

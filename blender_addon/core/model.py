@@ -158,7 +158,14 @@ def captions(model: Model) -> tuple[str, ...]:
     budget = settings.surface.budget(settings.field.kind)
     why = f", the level that spends {budget:,} faces on each" if budget else ""
     sides = "below minus and above" if settings.field.signed else "above"
+    planes = {
+        "slab": "each plate is one tensor; it is thicker where its weights are larger",
+        "depth": "each plane is a layer: what runs through is used by every layer",
+        "heads": "each plane is a head: what runs through is used by every head",
+        "experts": "each plane is an expert: what runs through is used by every expert",
+    }[settings.field.kind]
     return (
-        f"{pooling}, in σ: {unit} standard deviation",
-        f"solid where that lies {sides} {cut}{why}",
+        planes,
+        f"solid where the {pooling} lies {sides} {cut}{why}",
+        f"σ: {unit} standard deviation",
     )

@@ -9,7 +9,7 @@ from mathutils import Matrix
 
 Float64 = npt.NDArray[np.float64]
 
-LENS = 35.0  # mm
+LENS = 50.0  # mm
 SENSOR = 36.0  # mm, the width
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
@@ -10,16 +14,39 @@ from ..core.errors import OutputError
 
 
 def save(path: Path) -> None:
-    """Save everything to a .blend, without making it the file at hand.
+    """Save everything to a compressed .blend, without making it the file at hand.
 
     Raises
     ------
     OutputError
         Blender could not write it.
     """
+    said = ""
     try:
-        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
+        with _silence():
+            bpy.ops.wm.save_as_mainfile(
+                filepath=str(path), copy=True, check_existing=False, compress=True
+            )
     except RuntimeError as error:
-        raise OutputError(f"cannot write {path.name}: {str(error).strip()}") from error
-    if not path.exists():
-        raise OutputError(f"cannot write {path.name}")
+        # Blender's reason is often another one than the disk's.
+        said = f" ({' '.join(str(error).split())})"
+    if said or not path.exists():
+        raise OutputError(f"cannot write {path}: Blender could not; is the disk full?{said}")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Blender itself says ("Info: Saved copy as …") out of the standard output."""
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+    except (AttributeError, OSError):  # a windowed Blender may have none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (devnull is a name, not a path)
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.color import ColorScale
 from ..core.exhibit import Exhibit
-from ..core.layout import PLATE, Layout, Vector
+from ..core.layout import Layout, Vector
 from .mesh import color_attribute, new_mesh
 
 STANDING: Vector = (pi / 2, 0.0, 0.0)
@@ -66,7 +66,8 @@ def plates(exhibits: Iterable[Exhibit], ink: Ink) -> list[bpy.types.Object]:
         x, y, z = placement.origin
         front, bottom = y - placement.size[1] / 2, z - placement.size[2] / 2
         shape = exhibit.part.extras["shape"].replace("x", " × ")
-        body = f"{surface.field.plan.role}  {shape}  level {surface.level:.2f} σ"
+        place = placement.collection
+        body = f"{place} · {surface.field.plan.role} · {shape} · above {surface.level:.2f} σ"
         at = (x - placement.size[0] / 2, front - 0.05, bottom - 0.17)
         plate = text(body, 0.15, at, ink.text, "LEFT")
         plate.rotation_euler = STANDING
@@ -87,7 +88,7 @@ def signs(
     front = next((s.y for s in layout.stops if "layer" in s.label), layout.low[1])
     if len(layout.columns) > 1:
         for role, x in layout.columns.items():
-            made.append(text(role, min(size, 1.1), (x, front - 0.55 * PLATE, 0.02), ink.text))
+            made.append(text(role, min(size, 1.1), (x, front - 1.6, 0.02), ink.text))
     return made
 
 
@@ -116,7 +117,7 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> list[bpy.type
     The desk is tilted to be read both from the overview and when standing before it, and turned
     about Z by an angle in radians to face the camera.
     """
-    unit = max(layout.high[0] - layout.low[0], 0.45 * (layout.high[1] - layout.low[1]), 4.0) / 36.0
+    unit = max(layout.high[0] - layout.low[0], 0.45 * (layout.high[1] - layout.low[1]), 7.0) / 36.0
     width = 14.0 * unit
     desk = bpy.data.objects.new("Legend", None)
     desk.empty_display_size = unit

@@ -77,7 +77,8 @@ def _blender() -> list[str]:
             bpy.app.binary_path, "--background", "--factory-startup", "--python-exit-code", "1",
             "--python", str(CHILD), "--",
         ]  # fmt: skip
-    return [sys.executable, str(CHILD)]
+    # Without -P the modules beside it would hide others of the same name.
+    return [sys.executable, "-P", str(CHILD)]
 
 
 def _environment() -> dict[str, str]:

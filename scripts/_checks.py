@@ -1,0 +1,146 @@
+"""The parts of scripts/test: each in its own virtual environment, and a table of all at the end."""
+
+# Standard library only: the environments are made here.
+import argparse
+import collections
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSION = "{}.{}".format(*sys.version_info)
+OTHER = {"3.11": "3.13", "3.13": "3.11"}[VERSION]
+SECONDS = 1500
+
+
+class NotRun(Exception):  # noqa: N818
+    """A part cannot run here; the message is the reason."""
+
+
+class Failed(Exception):  # noqa: N818
+    """A part ran and found something."""
+
+
+def run(*command: str | Path) -> None:
+    """Run a command in the checkout, shown as it goes; raises Failed."""
+    try:
+        status = subprocess.run(command, cwd=ROOT, timeout=SECONDS, check=False).returncode
+    except subprocess.TimeoutExpired:
+        raise Failed(f"did not end within {SECONDS} s") from None
+    if status:
+        raise Failed(f"exit status {status} of {Path(command[0]).name} {command[1]} {command[2]}")
+
+
+def venv(folder: str, version: str, extras: str, *pins: str) -> Path:
+    """Return the interpreter of an environment with Weightwalk in it; raises NotRun."""
+    find = [str(ROOT / "scripts" / "_find_python"), version]
+    found = subprocess.run(find, stdout=subprocess.PIPE, text=True, check=False)
+    if found.returncode:
+        raise NotRun(f"no Python {version} that can make virtual environments")
+    run(found.stdout.strip(), ROOT / "scripts" / "_venv.py", folder, extras, *pins)
+    return ROOT / folder / "bin" / "python"
+
+
+def pytest(python: Path, every: bool, *arguments: str) -> list[str]:
+    """Run tests and return, for each reason, which were skipped for it; raises Failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.xml"
+        options = [f"--junitxml={log}", *["--all"] * every]
+        run(python, "-m", "pytest", *options, *arguments)
+        skipped = collections.defaultdict(list)
+        for case in ET.parse(log).iter("testcase"):
+            for skip in case.iter("skipped"):
+                skipped[skip.get("message")].append(case.get("name", ""))
+    return [f"{reason}: {', '.join(names)}" for reason, names in skipped.items()]
+
+
+def lint(every: bool) -> list[str]:
+    """Read the code: ruff and mypy."""
+    python = ROOT / ".venv" / "bin" / "python"
+    run(python, "-m", "ruff", "check", ".")
+    packages = ["-p", "weightwalk.core", "-p", "weightwalk.batch", "-m", "weightwalk.pipeline"]
+    run(python, "-m", "mypy", *packages)
+    return []
+
+
+def main_python(every: bool) -> list[str]:
+    """Run all tests."""
+    python = ROOT / ".venv" / "bin" / "python"
+    run(python, ROOT / "scripts" / "_model.py")
+    if shutil.which("npm"):
+        lock, there = (ROOT / "tests" / p for p in ("package-lock.json", "node_modules/.made"))
+        if not there.exists() or there.read_text() != lock.read_text():
+            run("npm", "ci", "--prefix=tests", "--no-audit", "--no-fund", "--loglevel=error")
+            shutil.copy(lock, there)
+    return pytest(python, every)
+
+
+def other_python(every: bool) -> list[str]:
+    """Run what depends on Blender's or Python's version in the other supported one."""
+    python = venv(f".venv-{OTHER}", OTHER, "blender,test")
+    return pytest(python, every, "-m", "not (node or blender or probe)")
+
+
+def lowest_versions(every: bool) -> list[str]:
+    """Run the core with the oldest packages that pyproject.toml allows."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = [d.split(",")[0].replace(">=", "==") for d in project["dependencies"]]
+    python = venv(".venv-lowest", "3.11", "test", *pins)
+    return pytest(python, every, "tests/core", "-m", "not (bpy or node or probe)")
+
+
+def no_blender(every: bool) -> list[str]:
+    """Run the core on a Python that no Blender has: it is where people train."""
+    for version in ("3.14", "3.12"):
+        try:
+            python = venv(".venv-no-blender", version, "test")
+        except NotRun:
+            continue
+        run(python, "-m", "weightwalk", "inspect", ROOT / "models" / "all-MiniLM-L6-v2")
+        return pytest(python, every, "tests/core", "-m", "not (bpy or node or probe)")
+    raise NotRun("no Python 3.14 or 3.12 that can make virtual environments")
+
+
+PARTS = {
+    "ruff, mypy": lint,
+    f"all tests, Python {VERSION}": main_python,
+    f"Python {OTHER}": other_python,
+    "lowest versions of the packages": lowest_versions,
+    "a Python without Blender": no_blender,
+}
+
+
+def main() -> int:
+    """Run the parts and print the table; 1 where one failed or, with --all, could not run."""
+    parser = argparse.ArgumentParser(prog="scripts/test", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="fail where something cannot be tested")
+    every = parser.parse_args().all
+    # On Linux torch brings gigabytes of CUDA, so it comes only with --all.
+    venv(".venv", VERSION, "blender,test" + ",probe" * (every and VERSION == "3.11"))
+    outcomes = []
+    for name, part in PARTS.items():
+        print(f"\n== {name}", flush=True)
+        start = time.monotonic()
+        try:
+            notes = part(every)
+            state = "passed" if not notes else "IN PART" if every else "in part"
+        except Failed as error:
+            state, notes = "FAILED", [str(error)]
+        except NotRun as error:
+            state, notes = "NOT RUN" if every else "not run", [str(error)]
+        outcomes.append((state, name, time.monotonic() - start, notes))
+    print(flush=True)
+    for state, name, seconds, notes in outcomes:
+        print(f"{state:8} {name:34} {seconds:5.0f} s")
+        for note in notes:
+            print(f"{'':11}not run: {note}" if state.lower() == "in part" else f"{'':11}{note}")
+    return int(any(state.isupper() for state, *_ in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What all tests share: the needs that a machine may not meet, and a Blender profile."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
+
+# Read by Blender once, at the first `import bpy`: keeps a person's own settings and add-ons out.
+os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="weightwalk-blender-")
+atexit.register(shutil.rmtree, os.environ["BLENDER_USER_RESOURCES"], ignore_errors=True)
+
+
+def _module(name: str, how: str) -> str:
+    return "" if importlib.util.find_spec(name) else f"{name} is not installed ({how})"
+
+
+def _blender() -> str:
+    path = os.environ.get("WEIGHTWALK_BLENDER") or "blender"
+    return "" if shutil.which(path) else "no Blender in WEIGHTWALK_BLENDER or on the path"
+
+
+def _node() -> str:
+    if not shutil.which("node"):
+        return "no Node.js on the path"
+    there = (ROOT / "tests" / "node_modules" / ".package-lock.json").exists()
+    return "" if there else "no tests/node_modules (npm ci in tests/)"
+
+
+def _browser() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("WEIGHTWALK_CHROMIUM") or any(map(shutil.which, names))
+    return "" if found else "no Chromium in WEIGHTWALK_CHROMIUM or on the path"
+
+
+def _model() -> str:
+    there = (MODEL / "model.safetensors").exists()
+    return "" if there else "models/all-MiniLM-L6-v2 is not there (scripts/demo fetches it)"
+
+
+# A marker and what finds out whether its need is met: "" or the reason why not.
+NEEDS: dict[str, Callable[[], str]] = {
+    "bpy": lambda: _module("bpy", "pip install '.[blender]'"),
+    "blender": _blender,
+    "node": _node,
+    "browser": _browser,
+    "model": _model,
+    "probe": lambda: _module("torch", "scripts/test --all installs it, with Python 3.11"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="fail where a need is not met")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    reasons = [NEEDS[mark.name]() for mark in item.iter_markers() if mark.name in NEEDS]
+    for reason in filter(None, reasons):
+        if item.config.getoption("--all"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path:
+    """Return the folder of all-MiniLM-L6-v2; for tests marked `model`."""
+    return MODEL
+
+
+@pytest.fixture(scope="session")
+def blender() -> str:
+    """Return the command of a real Blender that is new enough; for tests marked `blender`."""
+    command = os.environ.get("WEIGHTWALK_BLENDER") or "blender"
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"Blender (\d+)\.(\d+)", said)
+    assert version and tuple(map(int, version.groups())) >= (4, 5), f"{command} is {said[:40]!r}"
+    return command
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that builds the extension and gives the zip's path; for tests marked `pip`.
+
+    It takes a platform and, for a zip of one Python, its tag; each combination is built once.
+    """
+    out = tmp_path_factory.mktemp("dist")
+    built: dict[tuple[str, ...], Path] = {}
+
+    def build(platform: str, *python: str) -> Path:
+        key = (platform, *python)
+        if key not in built:
+            script = [sys.executable, str(ROOT / "scripts" / "_build_extension.py")]
+            tag = [f"--python={tag}" for tag in python]
+            where = [f"--platform={platform}", f"--out={out}"]
+            before = set(out.iterdir())
+            subprocess.run([*script, *where, *tag], check=True)
+            (built[key],) = set(out.iterdir()) - before
+        return built[key]
+
+    return build
