@@ -85,6 +85,10 @@ def run_steps(
     """Do what `run` does, a step at a time."""
     if output.needs_blender:
         _require_blender(output)
+    if "glb" in output.formats and output.compression == "draco":
+        from .core.writers.encoding import draco_module
+
+        draco_module()  # before any work is done
     with _staging(output.directory) as staging:
         model = yield from steps(settings)
         files = yield from _write(model, output, staging)
@@ -172,8 +176,10 @@ def _write_scene(
     if "png" in output.formats:
         yield Progress("files", done + len(made), total, picture.name)
         with model.stages.time("png") as stage:
-            render(blend, picture)
+            used = render(blend, picture, output.render.engine)
             stage.bytes = picture.stat().st_size
+        if used != output.render.engine:
+            model.notes.append(f"{picture.name}: no OpenGL was found, so {used} made the picture")
         made.append(picture)
     return made
 

@@ -12,6 +12,8 @@ values, so it is a few per cent off; one extraction calibrates it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +26,10 @@ Bool = npt.NDArray[np.bool_]
 # The share of the budget to aim for, so that the remaining error stays within [90 %, 100 %].
 AIM = 0.955
 LEAST = 0.90
+# Where faces come in leaps, how far above the budget an estimate may lie to be worth a try.
+MOST = 1.15
+# Levels below the lowest cell, as a share of it: a slab still gains faces where its bump ends.
+THINNER = (0.7, 0.3, 0.1)
 # A volume with more voxels than this is first searched on every n-th group of rows.
 SAMPLE = 1 << 18
 
@@ -181,24 +187,27 @@ def bracket(count: Counter, levels: list[float], target: float) -> int:
 def bisect(count: Counter, above: float, below: float, target: float) -> float:
     """Return the lowest level found between two whose count is still at most the target.
 
-    `above` has at most the target, `below` at least.
+    `above` has at most the target, `below` more.
     """
-    for _ in range(24):
-        middle = (above + below) / 2
-        if not below < middle < above:
-            break
+    for _ in range(12):
+        middle = math.sqrt(above * below)
         faces = count(middle)
         if faces <= target:
             above = middle
             if faces >= 0.985 * target:
-                break
+                return above
         else:
             below = middle
-    return above
+    # A value that many cells share may lie just below: rounding must not carry the level past it.
+    return 1.5 * above - 0.5 * below
 
 
 def find_level(
-    count: Counter, magnitudes: Float32, target: float, sampled: Counter | None = None
+    count: Counter,
+    magnitudes: Float32,
+    target: float,
+    sampled: Counter | None = None,
+    thinner: Sequence[float] = (),
 ) -> float | None:
     """Return the highest level whose estimated number of faces is the target, or just below.
 
@@ -211,12 +220,14 @@ def find_level(
         Estimated faces.
     sampled : Counter or None
         A quicker one for the first look.
+    thinner : sequence of float
+        Descending factors in (0, 1): further levels, below the lowest cell, to use if need be.
 
     Returns
     -------
     float or None
-        In σ. Where the field cannot give the target, the level with most faces; None where the
-        field is zero everywhere.
+        In σ. Where the field cannot give the target, the level with most faces among the cells'
+        values; None where the field is zero everywhere.
     """
     thinned = magnitudes.ravel()[:: max(magnitudes.size // SAMPLE, 1)]
     levels = candidates(thinned)
@@ -228,7 +239,7 @@ def find_level(
         i -= 1
     here = count(levels[i])
     if here > target:
-        return bisect(count, 2 * levels[0], levels[0], target)
+        return bisect(count, 2 * float(magnitudes.max()), levels[0], target)
     for lower in levels[i + 1 :]:
         below = count(lower)
         if below > target:
@@ -236,4 +247,11 @@ def find_level(
         if below < here:
             break
         i, here = i + 1, below
+    for factor in thinner if here < LEAST * target else ():
+        lower = factor * levels[-1]
+        below = count(lower)
+        if below > target:
+            return bisect(count, lower / factor, lower, target)
+        if below >= LEAST * target:
+            return lower
     return levels[i]

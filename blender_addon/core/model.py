@@ -53,7 +53,8 @@ class Model:
         The one colour scale of all surfaces.
     skips : tuple of Skip
         What was asked for and gives no surface.
-    notes : tuple of str
+    notes : list of str
+        Grows while files are written.
     stages : Stages
     """
 
@@ -63,7 +64,7 @@ class Model:
     layout: Layout
     scale: ColorScale
     skips: tuple[Skip, ...]
-    notes: tuple[str, ...]
+    notes: list[str]
     stages: Stages
 
 
@@ -108,7 +109,7 @@ def steps(settings: Settings) -> Steps:
         exhibits = tuple(place(s, layout, scale, checkpoint.name) for s in surfaces)
     return Model(
         checkpoint.name, settings, exhibits, layout, scale, tuple(skips),
-        (*checkpoint.notes, *notes), stages,
+        [*checkpoint.notes, *notes], stages,
     )  # fmt: skip
 
 

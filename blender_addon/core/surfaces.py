@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .budget import AIM, LEAST, Counter, SlabCounter, VolumeCounter, find_level
+from .budget import AIM, LEAST, MOST, THINNER, Counter, SlabCounter, VolumeCounter, find_level
 from .errors import EmptyFieldError
 from .fields import SLAB_PLANES, Field
 from .markers import boxes
@@ -157,38 +157,49 @@ def _within_budget(field: Field, volume: Float32, budget: int) -> tuple[float, d
     else:
         count = VolumeCounter((volume,), signed)
         sampled = count.sampled()
-    best: tuple[int, float, dict[int, Mesh]] | None = None
-    target, tried = AIM * budget, 0.0
-    for _ in range(6):
-        level = find_level(count, magnitudes, target, sampled)
-        if level is None or level == tried:
+    thinner = THINNER if field.is_slab else ()
+    best: tuple[int, float, dict[int, Mesh]] = 0, float(magnitudes.max()), {}
+    aim, off, tried = AIM, 1.0, set[float]()
+    for _ in range(8):
+        level = find_level(count, magnitudes, aim * budget * off, sampled, thinner)
+        if level is None:
             break
-        tried = level
+        if level in tried:
+            # Many cells share one value, so that faces come in leaps: is the next leap in reach?
+            aim *= 1.05
+            if aim > MOST:
+                break
+            continue
+        tried.add(level)
         level, meshes = _cut(volume, level, signed)
         faces = sum(len(m.faces) for m in meshes.values())
-        if faces <= budget and (best is None or faces > best[0]):
+        if best[0] < faces <= budget:
             best = faces, level, meshes
-        if faces == 0 or LEAST * budget <= faces <= budget:
+        if LEAST * budget <= faces <= budget:
             break
         # The estimate was off by this factor, here; it hardly changes from level to level.
-        estimate = count(level)
-        if faces < LEAST * budget and estimate < LEAST * target:
-            break  # the field cannot give more
-        target = AIM * budget * estimate / faces
-    if best is None:
-        raise EmptyFieldError(f"no level gives a surface of at most {budget} faces")
+        off = count(level) / faces if faces else off
     return best[1], best[2]
 
 
 def _cut(volume: Float32, level: float, signed: bool) -> tuple[float, dict[int, Mesh]]:
     """Run marching cubes on one or both sides; the level is moved off values that occur."""
-    level = float(np.float32(level))
-    while (volume == level).any() or (signed and (volume == -level).any()):
-        level = float(np.nextafter(np.float32(level), np.float32(0.0)))
+    level = _off_values(volume, level, signed)
+    if level <= 0.0:
+        return level, {}
     meshes = {1: marching_cubes(volume, level)}
     if signed:
         meshes[-1] = marching_cubes(-volume, level)
     return level, {sign: mesh for sign, mesh in meshes.items() if len(mesh.faces)}
+
+
+def _off_values(volume: Float32, level: float, signed: bool) -> float:
+    """Return the next level downward, in single precision, that is no voxel's value; or 0."""
+    limit = float(np.finfo(np.float32).max)
+    level = float(np.float32(min(level, limit)))
+    while level > 0.0 and ((volume == level).any() or (signed and (volume == -level).any())):
+        level = float(np.nextafter(np.float32(level), np.float32(0.0)))
+    return level
 
 
 def marching_cubes(volume: Float32, level: float) -> Mesh:

@@ -48,5 +48,6 @@ def _silence() -> Iterator[None]:
             os.dup2(nowhere.fileno(), 1)
         yield
     finally:
+        sys.stdout.flush()  # Blender 5 says it through Python
         os.dup2(kept, 1)
         os.close(kept)

@@ -10,7 +10,7 @@ from pathlib import Path
 import bpy
 
 from ..core.errors import WeightwalkError
-from ..core.settings import RenderSettings
+from ..core.settings import Engine, RenderSettings
 from . import compat
 
 CHILD = Path(__file__).with_name("render_child.py")
@@ -37,20 +37,40 @@ def configure(scene: bpy.types.Scene, settings: RenderSettings) -> None:
     scene.display.render_aa = "5"
 
 
-def render(blend: Path, picture: Path) -> None:
+def render(blend: Path, picture: Path, engine: Engine) -> Engine:
     """Render a saved scene with its own camera and settings to a PNG.
 
     Parameters
     ----------
     blend, picture : Path
+    engine : {"workbench", "cycles", "eevee"}
+        Workbench needs OpenGL, if only Mesa's in software; where there is none, Cycles steps in.
+
+    Returns
+    -------
+    {"workbench", "cycles", "eevee"}
+        The engine that made the picture.
 
     Raises
     ------
     WeightwalkError
         Blender could not render; the message has its last words.
     """
+    tries: tuple[Engine, ...] = (engine, "cycles") if engine == "workbench" else (engine,)
+    said = ""
+    for attempt in tries:
+        status, said = _run([*_blender(), str(blend), str(picture), compat.engine_id(attempt)])
+        if status == 0 and picture.exists():
+            return attempt
+    words = [line for line in said.splitlines() if line.strip()]
+    last = words[-1] if words else "it said nothing"
+    raise WeightwalkError(f"{picture.name}: Blender could not render the picture: {last}")
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """Run a command to its end and return its status and what it said; on Ctrl-C it is killed."""
     child = subprocess.Popen(
-        [*_blender(), str(blend), str(picture)],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,10 +84,7 @@ def render(blend: Path, picture: Path) -> None:
         if child.poll() is None:
             child.kill()
             child.wait()
-    if child.returncode != 0 or not picture.exists():
-        words = [line for line in said.splitlines() if line.strip()]
-        last = words[-1] if words else f"status {child.returncode}"
-        raise WeightwalkError(f"{picture.name}: Blender could not render the picture: {last}")
+    return child.returncode, said
 
 
 def _blender() -> list[str]:

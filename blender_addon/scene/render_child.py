@@ -4,8 +4,9 @@ import sys
 
 import bpy
 
-BLEND, PICTURE = sys.argv[-2:]
+BLEND, PICTURE, ENGINE = sys.argv[-3:]
 bpy.ops.wm.open_mainfile(filepath=BLEND, load_ui=False, use_scripts=False)
+bpy.context.scene.render.engine = ENGINE
 bpy.context.scene.render.filepath = PICTURE
 bpy.context.scene.render.use_file_extension = False
 bpy.ops.render.render(write_still=True)
