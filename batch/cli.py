@@ -12,7 +12,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, NoReturn, get_args
 
 from ..core import settings as s
@@ -31,6 +33,18 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; see {self.prog} --help")
 
 
+class _Interrupt:
+    """Stops the work; an impatient second Ctrl-C does not stop the tidying up after the first."""
+
+    def __init__(self) -> None:
+        self.last = -inf
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        if monotonic() - self.last > 2.0:
+            self.last = monotonic()
+            raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
@@ -42,8 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
     # Blender in the background ignores Ctrl-C, and a container is stopped by SIGTERM.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt = _Interrupt()
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that is not UTF-8 gets escapes instead of an error.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -226,5 +241,3 @@ def _show_progress() -> Any:
         last = line
 
     return show
-
-

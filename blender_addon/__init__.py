@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["open"]
 
 
-def open(path: str | os.PathLike[str]) -> Checkpoint:  # noqa: A001
+def open(path: str | os.PathLike[str]) -> Checkpoint:
     """Open a checkpoint, reading headers only.
 
     Parameters

@@ -79,9 +79,7 @@ def run(settings: Settings, output: OutputSettings, show: Show | None = None) ->
     return drain(run_steps(settings, output), show)
 
 
-def run_steps(
-    settings: Settings, output: OutputSettings
-) -> Generator[Progress, None, Result]:
+def run_steps(settings: Settings, output: OutputSettings) -> Generator[Progress, None, Result]:
     """Do what `run` does, a step at a time."""
     if output.needs_blender:
         _require_blender(output)
@@ -133,7 +131,9 @@ def _write(
                 write_stl(path, parts)
             else:
                 extras = {"model": model.name, "captions": list(captions(model))}
-                write_glb(path, parts, output.compression, extras, generator=f"Weightwalk {VERSION}")
+                write_glb(
+                    path, parts, output.compression, extras, generator=f"Weightwalk {VERSION}"
+                )
             stage.bytes = path.stat().st_size
         files.append(path)
     versions = {"weightwalk": VERSION}

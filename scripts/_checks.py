@@ -26,14 +26,17 @@ class Failed(Exception):  # noqa: N818
     """A part ran and found something."""
 
 
-def run(*command: str | Path) -> None:
-    """Run a command in the checkout, shown as it goes; raises Failed."""
+def run(*command: str | Path, shown: bool = True) -> None:
+    """Run a command in the checkout; raises Failed."""
+    out = None if shown else subprocess.DEVNULL
     try:
-        status = subprocess.run(command, cwd=ROOT, timeout=SECONDS, check=False).returncode
+        done = subprocess.run(command, cwd=ROOT, timeout=SECONDS, stdout=out, check=False)
     except subprocess.TimeoutExpired:
         raise Failed(f"did not end within {SECONDS} s") from None
-    if status:
-        raise Failed(f"exit status {status} of {Path(command[0]).name} {command[1]} {command[2]}")
+    if done.returncode:
+        raise Failed(
+            f"exit status {done.returncode} of {Path(command[0]).name} {command[1]} {command[2]}"
+        )
 
 
 def venv(folder: str, version: str, extras: str, *pins: str) -> Path:
@@ -55,8 +58,8 @@ def pytest(python: Path, every: bool, *arguments: str) -> list[str]:
         skipped = collections.defaultdict(list)
         for case in ET.parse(log).iter("testcase"):
             for skip in case.iter("skipped"):
-                skipped[skip.get("message")].append(case.get("name", ""))
-    return [f"{reason}: {', '.join(names)}" for reason, names in skipped.items()]
+                skipped[skip.get("message")].append(case.get("name", "").partition("[")[0])
+    return [f"{reason}: {', '.join(dict.fromkeys(names))}" for reason, names in skipped.items()]
 
 
 def lint(every: bool) -> list[str]:
@@ -101,7 +104,8 @@ def no_blender(every: bool) -> list[str]:
             python = venv(".venv-no-blender", version, "test")
         except NotRun:
             continue
-        run(python, "-m", "weightwalk", "inspect", ROOT / "models" / "all-MiniLM-L6-v2")
+        model = ROOT / "models" / "all-MiniLM-L6-v2"
+        run(python, "-m", "weightwalk", "inspect", model, shown=False)
         return pytest(python, every, "tests/core", "-m", "not (bpy or node or probe)")
     raise NotRun("no Python 3.14 or 3.12 that can make virtual environments")
 

@@ -13,6 +13,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PYTHON = "{}.{}".format(*sys.version_info)
 
 
 def package_files() -> list[str]:
@@ -28,8 +29,17 @@ def fingerprint(pins: list[str]) -> str:
 
     A strict editable install links each file of the packages, so the list of files belongs to it.
     """
-    parts = [(ROOT / "pyproject.toml").read_text(), sys.version, *package_files(), *pins]
+    parts = [(ROOT / "pyproject.toml").read_text(), *package_files(), *pins]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def works(python: Path) -> bool:
+    """Tell whether Weightwalk can be imported; not so once the checkout or its Python has moved."""
+    try:
+        command = [python, "-c", "import weightwalk"]
+        return not subprocess.run(command, capture_output=True, check=False).returncode
+    except OSError:
+        return False
 
 
 def ensure(folder: Path, extras: set[str], pins: list[str]) -> None:
@@ -52,21 +62,20 @@ def ensure(folder: Path, extras: set[str], pins: list[str]) -> None:
     stamp = folder / "weightwalk.json"
     wanted = fingerprint(pins)
     found = json.loads(stamp.read_text()) if stamp.exists() else {"python": None, "extras": []}
-    runs = python.exists() and not subprocess.run([python, "-c", ""], check=False).returncode
-    if found["python"] != sys.version or not runs:
+    if found["python"] != PYTHON or not works(python):
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, symlinks=True, with_pip=True)
     elif found["fingerprint"] == wanted and extras <= set(found["extras"]):
         return
     else:
         extras = extras | set(found["extras"])
-    print(f"Installing into {folder.name} (Python {sys.version.split()[0]}) ...", flush=True)
+    print(f"Installing into {folder.name} (Python {PYTHON}) ...", flush=True)
     stamp.unlink(missing_ok=True)
     target = f"{ROOT}[{','.join(sorted(extras))}]"
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     strict = ["--config-settings", "editable_mode=strict"]
     subprocess.run([*pip, *strict, "--editable", target, *pins], check=True)
-    record = {"python": sys.version, "fingerprint": wanted, "extras": sorted(extras)}
+    record = {"python": PYTHON, "fingerprint": wanted, "extras": sorted(extras)}
     stamp.write_text(json.dumps(record))
 
 

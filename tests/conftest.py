@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
 
 # Read by Blender once, at the first `import bpy`: keeps a person's own settings and add-ons out.
+for name in [name for name in os.environ if name.startswith("BLENDER_USER_")]:
+    del os.environ[name]
 os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="weightwalk-blender-")
 atexit.register(shutil.rmtree, os.environ["BLENDER_USER_RESOURCES"], ignore_errors=True)
 

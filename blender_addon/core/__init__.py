@@ -1,0 +1,1 @@
+"""Tensors to triangles, without Blender."""

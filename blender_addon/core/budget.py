@@ -13,8 +13,8 @@ values, so it is a few per cent off; one extraction calibrates it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -31,7 +31,9 @@ MOST = 1.15
 # Levels below the lowest cell, as a share of it: a slab still gains faces where its bump ends.
 THINNER = (0.7, 0.3, 0.1)
 # A volume with more voxels than this is first searched on every n-th group of rows.
-SAMPLE = 1 << 18
+SAMPLE = 1 << 16
+# A field with at most so many distinct values is searched value by value.
+FEW = 64
 
 
 def count_faces(inside: Bool) -> float:
@@ -133,8 +135,10 @@ class SlabCounter:
             most = np.concatenate(
                 [np.maximum(u[1:], u[:-1]).ravel(), np.maximum(u[:, 1:], u[:, :-1]).ravel()]
             )
-            squares = np.minimum(rows[:, 1:], rows[:, :-1]).ravel()
-            sides.append(tuple(np.sort(x[x > 0]) for x in (side.ravel(), least, most, squares)))
+            squares = np.minimum(rows[:, 1:], rows[:, :-1])
+            sides.append(
+                (_ascending(side), _ascending(least), _ascending(most), _ascending(squares))
+            )
         return cls(profile, tuple(sides))
 
     def __call__(self, level: float) -> float:
@@ -154,19 +158,27 @@ def _above(ordered: Float32, levels: Float32) -> npt.NDArray[np.intp]:
     return ordered.size - np.searchsorted(ordered, levels, side="right")
 
 
-def candidates(magnitudes: Float32) -> list[float]:
-    """Return levels from the highest down; from one to the next √2 times the cells lie above."""
-    ordered = np.sort(magnitudes[magnitudes > 0])
-    if not ordered.size:
-        return []
-    steps = 2 * int(np.log2(ordered.size)) + 3
-    counts = np.geomspace(1, ordered.size, steps).astype(int)
-    levels = []
-    for value in np.unique(ordered[-counts])[::-1]:
-        # Midway to the next lower value that occurs, so that no cell lies on the level.
-        i = int(np.searchsorted(ordered, value))
-        levels.append(float((value + (ordered[i - 1] if i else 0.0)) / 2))
-    return levels
+def candidates(values: Float32, steps: int) -> list[float]:
+    """Return levels from the highest down, such that ever more cells lie above.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Positive and ascending, with repeats. Few distinct ones give a level below each.
+    steps : int
+        From how many levels to the next twice the cells lie above.
+    """
+    distinct = np.unique(values)
+    if distinct.size > FEW:
+        number = steps * int(np.log2(values.size)) + 3
+        counts = np.geomspace(1, values.size, number).astype(int)
+        chosen = np.searchsorted(distinct, np.unique(values[-counts]))
+    else:
+        chosen = np.arange(distinct.size)
+    # Midway to the next lower value that occurs, so that no cell lies on the level.
+    lower = np.append(np.float32(0.0), distinct)[chosen]
+    levels: list[float] = ((distinct[chosen].astype(np.float64) + lower) / 2).tolist()
+    return levels[::-1]
 
 
 def bracket(count: Counter, levels: list[float], target: float) -> int:
@@ -202,56 +214,93 @@ def bisect(count: Counter, above: float, below: float, target: float) -> float:
     return 1.5 * above - 0.5 * below
 
 
-def find_level(
-    count: Counter,
-    magnitudes: Float32,
-    target: float,
-    sampled: Counter | None = None,
-    thinner: Sequence[float] = (),
-) -> float | None:
-    """Return the highest level whose estimated number of faces is the target, or just below.
+@dataclass(frozen=True)
+class Search:
+    """Finds levels of one field.
 
-    Parameters
+    Attributes
     ----------
     count : Counter
-    magnitudes : ndarray of float32
-        Absolute values of the field's cells.
-    target : float
-        Estimated faces.
-    sampled : Counter or None
+    sampled : Counter
         A quicker one for the first look.
-    thinner : sequence of float
-        Descending factors in (0, 1): further levels, below the lowest cell, to use if need be.
-
-    Returns
-    -------
-    float or None
-        In σ. Where the field cannot give the target, the level with most faces among the cells'
-        values; None where the field is zero everywhere.
+    levels : list of float
+        Descending, in σ; empty where the field is zero everywhere.
+    top : float
+        Above all cells.
+    thinner : list of float
+        Descending levels below the lowest cell.
+    leaps : bool
+        Whether the faces change at no other level than between two of `levels`.
     """
-    thinned = magnitudes.ravel()[:: max(magnitudes.size // SAMPLE, 1)]
-    levels = candidates(thinned)
-    if not levels:
-        return None
-    i = bracket(sampled or count, levels, target)
-    # From here on the whole field counts; the sample was a little off to either side.
-    while i > 0 and count(levels[i]) > target:
-        i -= 1
-    here = count(levels[i])
-    if here > target:
-        return bisect(count, 2 * float(magnitudes.max()), levels[0], target)
-    for lower in levels[i + 1 :]:
-        below = count(lower)
-        if below > target:
-            return bisect(count, levels[i], lower, target)
-        if below < here:
-            break
-        i, here = i + 1, below
-    for factor in thinner if here < LEAST * target else ():
-        lower = factor * levels[-1]
-        below = count(lower)
-        if below > target:
-            return bisect(count, lower / factor, lower, target)
-        if below >= LEAST * target:
-            return lower
-    return levels[i]
+
+    count: Counter
+    sampled: Counter
+    levels: list[float]
+    top: float
+    thinner: list[float]
+    leaps: bool
+
+    @classmethod
+    def of_slab(cls, profile: Float32, cells: Float32, signed: bool) -> Search:
+        """Search a slab ``profile[z] * cells[row, column]``."""
+        count = SlabCounter.of(profile, cells, signed)
+        values = _positive(cells, signed)
+        levels = candidates(values, 4)
+        thinner = [factor * levels[-1] for factor in THINNER] if levels else []
+        return cls(count, count, levels, 2.0 * float(values.max(initial=0.0)), thinner, False)
+
+    @classmethod
+    def of_volume(cls, volume: Float32, signed: bool) -> Search:
+        """Search a volume with a border of zeros."""
+        count = VolumeCounter((volume,), signed)
+        values = _positive(volume.ravel()[:: max(volume.size // SAMPLE, 1)], signed)
+        levels, top = candidates(values, 2), 2.0 * float(max(volume.max(), -volume.min()))
+        leaps = np.unique(values).size <= FEW
+        return cls(cache(count), count.sampled(), levels, top, [], leaps)
+
+    def level(self, target: float) -> float | None:
+        """Return the highest level whose estimated number of faces is the target, or just below.
+
+        Where the field cannot give the target, it is the level with most faces among the cells'
+        values; None where the field is zero everywhere.
+        """
+        levels, count = self.levels, self.count
+        if not levels:
+            return None
+        i = bracket(self.sampled, levels, target)
+        # From here on the whole field counts; the sample was a little off to either side.
+        while i > 0 and count(levels[i]) > target:
+            i -= 1
+        here = count(levels[i])
+        if here > target:
+            return self._between(self.top, levels[0], target)
+        for lower in levels[i + 1 :]:
+            below = count(lower)
+            if below > target:
+                return self._between(levels[i], lower, target)
+            if below < here:
+                break
+            i, here = i + 1, below
+        if here < LEAST * target:
+            above = levels[-1]
+            for lower in self.thinner:
+                below = count(lower)
+                if below > target:
+                    return self._between(above, lower, target)
+                if below >= LEAST * target:
+                    return lower
+                above = lower
+        return levels[i]
+
+    def _between(self, above: float, below: float, target: float) -> float:
+        return above if self.leaps else bisect(self.count, above, below, target)
+
+
+def _positive(cells: Float32, signed: bool) -> Float32:
+    """Return the ascending magnitudes that a level can part, thinned out."""
+    cells = cells.ravel()[:: max(cells.size // SAMPLE, 1)]
+    return _ascending(np.abs(cells) if signed else cells)
+
+
+def _ascending(values: Float32) -> Float32:
+    return np.sort(values[values > 0])

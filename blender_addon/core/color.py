@@ -56,7 +56,7 @@ class ColorScale:
         Non-finite values get `NONFINITE`.
         """
         v = np.asarray(values, dtype=np.float32)
-        span = max(self.high - self.low, np.finfo(np.float32).tiny)
+        span = max(self.high - self.low, float(np.finfo(np.float32).tiny))
         position = (v - np.float32(self.low)) * np.float32(255.0 / span)
         finite = np.isfinite(position)
         index = np.where(finite, np.clip(position, 0.0, 255.0), 0.0)
@@ -96,13 +96,13 @@ def scale_for(values: npt.ArrayLike, *, diverging: bool) -> ColorScale:
     v = v[np.isfinite(v)]
     if diverging:
         v = np.abs(v)
-    if v.size == 0:
+    if not v.any():
         return ColorScale(-1.0 if diverging else 0.0, 1.0, diverging)
     low, high = np.quantile(v, (0.005, 0.995))
     step = _step(0.0 if diverging else low, high)
     high = max(np.ceil(high / step - 1e-9) * step, step)
-    low = -high if diverging else max(np.floor(low / step + 1e-9) * step, 0.0)
-    return ColorScale(float(round(low, 10)), float(round(high, 10)), diverging)
+    low = -high if diverging else max(min(np.floor(low / step + 1e-9) * step, high - step), 0.0)
+    return ColorScale(_tidy(low), _tidy(high), diverging)
 
 
 def _step(low: float, high: float) -> float:
@@ -114,7 +114,12 @@ def _step(low: float, high: float) -> float:
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
     first, last = round(np.ceil(low / step - 1e-9)), round(np.floor(high / step + 1e-9))
-    return [float(round(i * step, 10)) for i in range(first, last + 1)]
+    return [_tidy(i * step) for i in range(first, last + 1)]
+
+
+def _tidy(value: float) -> float:
+    """Return a multiple of a round step without the last digits' noise."""
+    return float(f"{value:.10g}")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The errors that reach a person. Each message is one sentence that says what is wrong and where."""
+"""The errors that reach a person: each message is one sentence, what is wrong and where."""
 
 
 class WeightwalkError(Exception):
@@ -34,7 +34,7 @@ class DTypeError(BadInputError, TypeError):
 
 
 class EmptyFieldError(WeightwalkError):
-    """A tensor gives no surface (all zero, constant, no finite entry); the message is the reason."""
+    """A tensor gives no surface (all zero, constant, not finite); the message is the reason."""
 
 
 class OutputError(WeightwalkError, OSError):

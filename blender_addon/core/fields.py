@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from .errors import EmptyFieldError
 from .pooling import Int64, Moments, Pooled, measure, pool
+from .readers import printable
 from .settings import FieldKind, FieldSettings
 
 if TYPE_CHECKING:
@@ -210,16 +211,14 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
         No entry, no finite entry, or nothing but one constant value; the message is the reason.
     """
     pooled = [pool(p.tensor, p.row_edges, p.col_edges, settings.pool) for p in plan.parts]
+    reasons = [_empty(part, grid) for part, grid in zip(plan.parts, pooled, strict=True)]
+    if all(reasons):
+        raise EmptyFieldError("; ".join(dict.fromkeys(reasons)))
     sigmas, notes = [], []
-    for part, grid in zip(plan.parts, pooled, strict=True):
-        reason = _empty(part, grid)
-        if reason and len(plan.parts) > 1:
-            notes.append(f"{part.tensor.name}: {reason}; its plane is empty")
-        elif reason:
-            raise EmptyFieldError(reason)
+    for part, grid, reason in zip(plan.parts, pooled, reasons, strict=True):
         sigmas.append(0.0 if reason else shared_sigma or grid.moments.sigma)
-    if not any(sigmas):
-        raise EmptyFieldError("; ".join(dict.fromkeys(_empty(*p) for p in zip(plan.parts, pooled))))
+        if reason:
+            notes.append(f"{printable(part.tensor.name)}: {reason}; its plane is empty")
     cells = np.zeros(plan.shape, np.float32)
     nonfinite = np.zeros(plan.shape, np.bool_)
     plane = 0
@@ -234,7 +233,7 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
     seen = [grid for grid in pooled if grid.moments.count]
     return Field(
         plan,
-        smooth(cells, settings.smooth),
+        np.where(nonfinite, np.float32(0.0), smooth(cells, settings.smooth)),
         cells,
         nonfinite,
         tuple(s for part, s in zip(plan.parts, sigmas, strict=True) for _ in part.windows),

@@ -10,11 +10,11 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
-FACES_PER_BOX = 12
+FACES_PER_BOX, CORNERS_PER_BOX = 12, 24
 
 # A unit cube's six sides: the fixed axis, its side, and the two axes that span it, so that
-# (first × second) points outward in the axes (plane, row, column).
-_SIDES = ((0, 0, 2, 1), (0, 1, 1, 2), (1, 0, 0, 2), (1, 1, 2, 0), (2, 0, 1, 0), (2, 1, 0, 1))
+# (first × second) points outward where (column, plane, -row) are (x, y, z), as in the scene.
+_SIDES = ((0, 0, 1, 2), (0, 1, 2, 1), (1, 0, 2, 0), (1, 1, 0, 2), (2, 0, 0, 1), (2, 1, 1, 0))
 
 
 def boxes(mask: Bool, budget: int | None = None) -> tuple[Float32, Float32, Int32]:
@@ -34,7 +34,8 @@ def boxes(mask: Bool, budget: int | None = None) -> tuple[Float32, Float32, Int3
     -------
     vertices, normals : ndarray of float32, shape (24 k, 3)
     faces : ndarray of int32, shape (12 k, 3)
-        In grid coordinates: a cell's box reaches half a cell to each side of its centre.
+        In grid coordinates: a cell's box reaches half a cell to each side of its centre. Turned
+        as those of `surfaces.Mesh`.
     """
     low, high = _runs(mask)
     if budget is not None and FACES_PER_BOX * len(low) > budget:
@@ -42,7 +43,7 @@ def boxes(mask: Bool, budget: int | None = None) -> tuple[Float32, Float32, Int3
     corners, normals, quads = _unit_cube()
     vertices = low[:, None] - 0.5 + corners[None] * (high - low)[:, None]
     count = len(low)
-    faces = quads[None] + 24 * np.arange(count)[:, None, None]
+    faces = quads[None] + CORNERS_PER_BOX * np.arange(count)[:, None, None]
     return (
         vertices.reshape(-1, 3).astype(np.float32),
         np.tile(normals, (count, 1)).astype(np.float32),
@@ -60,7 +61,9 @@ def _runs(mask: Bool) -> tuple[Int64, Int64]:
 
 def _unit_cube() -> tuple[Float32, Float32, Int32]:
     """Return 24 corners, their normals and 12 triangles, with edges that are sharp."""
-    corners, normals, faces = [], [], []
+    corners: list[list[int]] = []
+    normals: list[list[int]] = []
+    faces: list[list[int]] = []
     for axis, side, u, v in _SIDES:
         base = len(corners)
         for du, dv in ((0, 0), (1, 0), (1, 1), (0, 1)):
@@ -70,4 +73,8 @@ def _unit_cube() -> tuple[Float32, Float32, Int32]:
             corners.append(corner)
             normals.append(normal)
         faces += [[base, base + 1, base + 2], [base, base + 2, base + 3]]
-    return np.float32(corners), np.float32(normals), np.int32(faces)
+    return (
+        np.array(corners, np.float32),
+        np.array(normals, np.float32),
+        np.array(faces, np.int32),
+    )

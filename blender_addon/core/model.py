@@ -11,7 +11,7 @@ from .exhibit import Exhibit, color_scale, place
 from .fields import Plan, build, shared_sigma
 from .layout import Layout, corridor
 from .plans import Skip, make_plans, select
-from .readers import Checkpoint, open_checkpoint, printable
+from .readers import open_checkpoint, printable
 from .settings import Settings
 from .stages import Stages
 from .surfaces import Surface, extract

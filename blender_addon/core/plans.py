@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from .errors import SelectionError
 from .fields import Part, Plan
 from .pooling import Int64, cell_edges, matrix_shape
+from .readers import printable
 from .settings import FieldSettings, Selection
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Skip:
 
 
 def select(checkpoint: Checkpoint, selection: Selection) -> tuple[list[Tensor], list[Skip]]:
-    """Return the tensors that a selection means, in the file's order, and those that it cannot have.
+    """Return the tensors that a selection means, in the file's order, and what it cannot have.
 
     Integers and booleans are only meant by their exact name.
 
@@ -43,25 +44,31 @@ def select(checkpoint: Checkpoint, selection: Selection) -> tuple[list[Tensor], 
     tensors = list(checkpoint.values())
     if selection.patterns:
         for pattern in selection.patterns:
-            if not any(fnmatchcase(t.name, pattern) for t in tensors):
+            if not any(_matches(t, pattern) for t in tensors):
                 raise SelectionError(
-                    f"{checkpoint.path}: no tensor matches {pattern!r}; {_what_is_there(tensors)}"
+                    f"{printable(checkpoint.path, 1000)}: no tensor matches {pattern!r}; {_what_is_there(tensors)}"
                 )
-        tensors = [t for t in tensors if any(fnmatchcase(t.name, p) for p in selection.patterns)]
+        tensors = [t for t in tensors if any(_matches(t, p) for p in selection.patterns)]
     chosen = [t for t in tensors if t.is_float or not t.decodable or t.name in selection.patterns]
     if tensors and not chosen:
         raise SelectionError(
-            f"{checkpoint.path}: only integer or boolean tensors match; name one exactly to see it: "
-            f"{_some(t.name for t in tensors)}"
+            f"{printable(checkpoint.path, 1000)}: only integer or boolean tensors match; "
+            f"name one exactly to see it: {_some(t.name for t in tensors)}"
         )
     chosen = _within_layers(checkpoint, chosen, selection)
     if not chosen:
-        raise SelectionError(f"{checkpoint.path}: the model has no tensors")
+        raise SelectionError(f"{printable(checkpoint.path, 1000)}: the model has no tensors")
     skips = [Skip(t.name, t.reason) for t in chosen if not t.decodable]
     chosen = [t for t in chosen if t.decodable]
     if not chosen:
-        raise SelectionError(f"{checkpoint.path}: {skips[0].name}: {skips[0].reason}")
+        raise SelectionError(
+            f"{printable(checkpoint.path, 1000)}: {printable(skips[0].name)}: {skips[0].reason}"
+        )
     return chosen, skips
+
+
+def _matches(tensor: Tensor, pattern: str) -> bool:
+    return tensor.name == pattern or fnmatchcase(tensor.name, pattern)
 
 
 def _within_layers(
@@ -75,7 +82,7 @@ def _within_layers(
         if not wanted:
             there = f"layers {layers[0]} to {layers[-1]}" if layers else "no layers"
             raise SelectionError(
-                f"{checkpoint.path}: layers {first}-{last} are not there; the choice has {there}"
+                f"{printable(checkpoint.path, 1000)}: layers {first}-{last} are not there; the choice has {there}"
             )
         tensors = [t for t in tensors if t.layer is not None]
     if selection.max_layers is not None:
@@ -91,7 +98,7 @@ def _what_is_there(tensors: list[Tensor]) -> str:
 
 
 def _some(names: Iterable[str], most: int = 4) -> str:
-    listed = list(names)
+    listed = [printable(name) for name in names]
     # From the whole length of the list, for its head alone is often of one kind.
     step = max(len(listed) // most, 1)
     return ", ".join(listed[::step][:most])
@@ -119,9 +126,23 @@ def make_plans(tensors: list[Tensor], settings: FieldSettings) -> tuple[list[Pla
     }
     plans, skips = makers[settings.kind](tensors, settings.grid)
     if not plans:
-        reason = f" ({skips[0].name}: {skips[0].reason})" if skips else ""
-        raise SelectionError(f"{_WHY_NOT[settings.kind]} among {_some(t.name for t in tensors)}{reason}")
-    return plans, skips
+        reason = f" ({printable(skips[0].name)}: {skips[0].reason})" if skips else ""
+        there = _some(t.name for t in tensors)
+        raise SelectionError(f"{_WHY_NOT[settings.kind]} among {there}{reason}")
+    return _unique(plans), skips
+
+
+def _unique(plans: list[Plan]) -> list[Plan]:
+    """Return the plans with a number after each name that another plan has already."""
+    taken: set[str] = set()
+    for i, plan in enumerate(plans):
+        number, name = 1, plan.name
+        while name in taken:
+            number += 1
+            name = f"{plan.name} ({number})"
+        taken.add(name)
+        plans[i] = replace(plan, name=name)
+    return plans
 
 
 _WHY_NOT = {
@@ -159,18 +180,16 @@ def _label(*words: str | int | None) -> str:
 
 def _depths(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
     """Stack each role through the layers. Two shapes of one role make two stacks."""
-    stacks: Mapping[tuple[object, ...], list[Tensor]] = defaultdict(list)
+    stacks: Mapping[tuple[str, str, int | None, Grid], list[Tensor]] = defaultdict(list)
     for t in tensors:
         if t.layer is not None and _is_matrix(t):
             key = (t.names.group, t.role, t.names.expert, matrix_shape(t.shape))
             stacks[key].append(t)
-    shapes = defaultdict(int)
-    for group, role, expert, _ in stacks:
-        shapes[group, role, expert] += 1
+    shapes = Counter(key[:3] for key in stacks)
     plans, skips = [], []
     for (group, role, expert, shape), stack in stacks.items():
         stack.sort(key=lambda t: t.layer or 0)
-        if len(stack) < 2:
+        if len({t.layer for t in stack}) < 2:
             skips.append(Skip(stack[0].name, "no other layer has this role and shape"))
             continue
         size = f"{shape[0]}x{shape[1]}" if shapes[group, role, expert] > 1 else ""
@@ -178,7 +197,7 @@ def _depths(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
         name = _label("depth", group, role, number, size)
         plans.append(
             Plan(
-                name, "depth", str(role), str(group), None,
+                name, "depth", role, group, None,
                 tuple(_whole(t, grid) for t in stack),
                 tuple(f"layer {t.layer}" for t in stack),
             )
@@ -213,27 +232,29 @@ def _head_edges(layout: HeadLayout, length: int, cells: int) -> Int64:
     within = cell_edges(layout.head_dim, cells)
     starts = [start for of_role in layout.starts.values() for start in of_role]
     inner = [start + within for start in starts]
-    return np.unique(np.concatenate([*inner, np.array([0, length], np.int64)]))
+    edges: Int64 = np.unique(np.concatenate([*inner, np.array([0, length], np.int64)]))
+    return edges
 
 
 def _experts(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
     plans, skips = [], []
-    single: Mapping[tuple[object, ...], list[Tensor]] = defaultdict(list)
+    single: Mapping[tuple[str, int | None, str, Grid], list[Tensor]] = defaultdict(list)
     for t in tensors:
         if t.names.fused_experts and len(t.shape) == 3:
             plans.append(_fused_experts(t, grid))
         elif t.names.expert is not None and _is_matrix(t):
             single[t.names.group, t.layer, t.role, matrix_shape(t.shape)].append(t)
-    for (group, layer, role, _), stack in single.items():
+    shapes = Counter(key[:3] for key in single)
+    for (group, layer, role, shape), stack in single.items():
         stack.sort(key=lambda t: t.names.expert or 0)
-        if len(stack) < 2:
-            skips.append(Skip(stack[0].name, "no other expert of its layer has this role and shape"))
+        if len({t.names.expert for t in stack}) < 2:
+            skips.append(Skip(stack[0].name, "no other expert of its layer has its role and shape"))
             continue
         place = None if layer is None else f"layer {layer}"
+        size = f"{shape[0]}x{shape[1]}" if shapes[group, layer, role] > 1 else ""
         plans.append(
             Plan(
-                _label("experts", group, place, role), "experts", str(role), str(group),
-                stack[0].layer,
+                _label("experts", group, place, role, size), "experts", role, group, layer,
                 tuple(_whole(t, grid) for t in stack),
                 tuple(f"expert {t.names.expert}" for t in stack),
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ class FlatSource(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...  # noqa: D102
 
-    def flat(self, start: int, stop: int, dtype: npt.DTypeLike = ...) -> npt.NDArray[np.floating]:
+    def flat(self, start: int, stop: int, dtype: npt.DTypeLike = ...) -> npt.NDArray[Any]:
         """Return the entries [start, stop) in C order."""
         ...
 
@@ -190,11 +190,11 @@ def _moments(x: Float64) -> Moments:
     if not x.size:
         return Moments()
     flat = x.ravel()
-    mean = float(flat.mean())
-    # Deviations from a value near the mean: no cancellation, whatever the offset.
-    flat = flat - mean
-    residual = float(flat.sum())
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(flat.mean())
+        # Deviations from a value near the mean: no cancellation, whatever the offset.
+        flat = flat - mean
+        residual = float(flat.sum())
         squares = float(flat @ flat)
     return Moments(flat.size, mean, squares - residual * residual / flat.size)
 
@@ -241,7 +241,7 @@ class _Grid:
                 (float(kept.min()), float(kept.max())) if kept.size else (math.inf, -math.inf)
             )
         self.low, self.high = min(self.low, low), max(self.high, high)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             if self.mode == "rms":
                 self.total[cells] += reduce(np.add, x * x)
             elif self.mode == "mean":

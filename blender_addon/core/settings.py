@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args, Literal
+from typing import Literal, get_args
 
 from .errors import SettingsError
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .budget import AIM, LEAST, MOST, THINNER, Counter, SlabCounter, VolumeCounter, find_level
+from .budget import AIM, LEAST, MOST, Search
 from .errors import EmptyFieldError
 from .fields import SLAB_PLANES, Field
-from .markers import boxes
+from .markers import CORNERS_PER_BOX, boxes
 from .settings import SurfaceSettings
 
 Float32 = npt.NDArray[np.float32]
@@ -86,6 +87,8 @@ class Surface:
     @property
     def values(self) -> Float32:
         """Value of the cell under each vertex in σ, shape (n,); NaN over non-finite cells."""
+        if self.sign == 0:
+            return np.full(len(self.cells), np.nan, np.float32)
         values = self.field.cells.ravel()[self.cells]
         values[self.field.nonfinite.ravel()[self.cells]] = np.nan
         return values
@@ -124,13 +127,15 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
     if budget is None:
         level = settings.level or float(np.quantile(magnitudes, settings.quantile or 0.0))
         level, meshes = _cut(volume, level, field.settings.signed)
+        reason = f"no cell lies above {level:.4g} σ; the largest is {magnitudes.max():.4g} σ"
+        if level <= 0.0:
+            reason = "the level is zero in single precision, and so are the cells there"
     else:
         room = budget - (len(marker.faces) if marker else 0)
         level, meshes = _within_budget(field, volume, room)
+        reason = f"no level gives a surface of at most {room} faces"
     if not meshes and marker is None:
-        raise EmptyFieldError(
-            f"no cell lies above {level:.4g} σ; the largest is {magnitudes.max():.4g} σ"
-        )
+        raise EmptyFieldError(reason)
     quantile = float(np.count_nonzero(magnitudes < level) / magnitudes.size)
     permuted = field.permuted() if meshes else field.cells
     surfaces = []
@@ -143,25 +148,24 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
             )
         )  # fmt: skip
     if marker is not None:
-        cells = _cells_under(field, marker.vertices)
+        corners = marker.vertices.reshape(-1, CORNERS_PER_BOX, 3)
+        inward = 0.5 * np.sign(corners.mean(axis=1, keepdims=True) - corners)
+        cells = _cells_under(field, (corners + inward).reshape(-1, 3))
         surfaces.append(Surface(field, 0, level, quantile, marker, cells, None, None))
     return surfaces
 
 
 def _within_budget(field: Field, volume: Float32, budget: int) -> tuple[float, dict[int, Mesh]]:
     """Search, extract, and calibrate the search by what came out, until the budget is kept."""
-    signed, magnitudes = field.settings.signed, np.abs(field.cells)
-    count: Counter
+    signed = field.settings.signed
     if field.is_slab:
-        count = sampled = SlabCounter.of(field.profile, field.cells[0], signed)
+        search = Search.of_slab(field.profile, field.cells[0], signed)
     else:
-        count = VolumeCounter((volume,), signed)
-        sampled = count.sampled()
-    thinner = THINNER if field.is_slab else ()
-    best: tuple[int, float, dict[int, Mesh]] = 0, float(magnitudes.max()), {}
+        search = Search.of_volume(volume, signed)
+    best: tuple[int, float, dict[int, Mesh]] = 0, float(np.abs(field.cells).max()), {}
     aim, off, tried = AIM, 1.0, set[float]()
     for _ in range(8):
-        level = find_level(count, magnitudes, aim * budget * off, sampled, thinner)
+        level = search.level(aim * budget * off)
         if level is None:
             break
         if level in tried:
@@ -171,14 +175,15 @@ def _within_budget(field: Field, volume: Float32, budget: int) -> tuple[float, d
                 break
             continue
         tried.add(level)
-        level, meshes = _cut(volume, level, signed)
+        at, meshes = _cut(volume, level, signed)
         faces = sum(len(m.faces) for m in meshes.values())
         if best[0] < faces <= budget:
-            best = faces, level, meshes
+            best = faces, at, meshes
         if LEAST * budget <= faces <= budget:
             break
         # The estimate was off by this factor, here; it hardly changes from level to level.
-        off = count(level) / faces if faces else off
+        estimate = search.count(level)
+        off = estimate / faces if faces and estimate else 1.0
     return best[1], best[2]
 
 
@@ -226,7 +231,8 @@ def marching_cubes(volume: Float32, level: float) -> Mesh:
     none = np.zeros((0, 3), np.float32)
     if not volume.max() > level:
         return Mesh(none, none, np.zeros((0, 3), np.int32))
-    vertices, faces, normals, _ = measure.marching_cubes(volume, level, mask=_crossed(volume, level))
+    march: Any = measure.marching_cubes  # has no types
+    vertices, faces, normals, _ = march(volume, level, mask=_crossed(volume, level))
     # The border voxel is not a cell: cell (0, 0, 0) is voxel (1, 1, 1).
     return Mesh(
         np.ascontiguousarray(vertices - np.float32(1.0), dtype=np.float32),

@@ -1,0 +1,1 @@
+"""Everything that touches Blender, but for what a person clicks."""

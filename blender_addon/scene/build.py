@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import atan2
 
 import bpy
@@ -22,7 +23,10 @@ BACKGROUND = (0.010, 0.012, 0.017)
 FLOOR = (0.006, 0.007, 0.010)
 INK = (0.80, 0.82, 0.86)
 
-_DATA = ("collections", "objects", "meshes", "curves", "materials", "lights", "cameras", "worlds")
+_DATA = (
+    "collections", "objects", "meshes", "curves", "fonts", "materials", "lights", "cameras",
+    "worlds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,12 @@ def _build(
     for exhibit in exhibits:
         layers[exhibit.placement.collection].objects.link(surface_object(exhibit, material))
     ink = Ink(glowing_material("Weightwalk text", INK), glowing_material("Weightwalk scale", None))
-    _group(root, "Labels", [*plates(exhibits, ink), *signs(layout, exhibits, ink)])
+    labels = [*plates(exhibits, ink), *signs(layout, exhibits, ink)]
+    _group(root, "Labels", labels)
     board = legend(what, layout, ink, atan2(-view.toward[0], view.toward[1]))
     _group(root, "Legend", board)
     bpy.context.view_layer.update()
-    points = np.concatenate([_corners(layout), _label_points(board)])
+    points = np.concatenate([_corners(layout), _label_points([*labels, *board])])
     camera, far = overview(points, np.array(view.toward), view.aspect)
     _group(root, "Stage", [camera, _floor(points, far), *_lights()])
     scene.camera = scene.camera or camera
@@ -112,12 +117,12 @@ def _group(
 
 def _corners(layout: Layout) -> np.ndarray:
     box = np.array([layout.low, layout.high])
-    return np.array([[box[i, 0], box[j, 1], box[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    return np.array(list(product(*box.T)))
 
 
 def _label_points(objects: Iterable[bpy.types.Object]) -> np.ndarray:
-    corners = [o.matrix_world @ Vector(c) for o in objects if o.type != "EMPTY" for c in o.bound_box]
-    return np.array([tuple(c) for c in corners])
+    shown = [o for o in objects if o.type != "EMPTY"]
+    return np.array([o.matrix_world @ Vector(corner) for o in shown for corner in o.bound_box])
 
 
 def _floor(points: np.ndarray, far: float) -> bpy.types.Object:
@@ -173,5 +178,4 @@ def _world() -> bpy.types.World:
 
 def clear(scene: bpy.types.Scene) -> None:
     """Take everything out of a file that a batch run has to itself."""
-    kinds = ("objects", "collections", "meshes", "curves", "materials", "lights", "cameras", "worlds")
-    bpy.data.batch_remove([item for kind in kinds for item in getattr(bpy.data, kind)])
+    bpy.data.batch_remove([item for kind in _DATA for item in getattr(bpy.data, kind)])

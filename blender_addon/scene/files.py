@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import bpy
@@ -37,17 +37,17 @@ def save(path: Path) -> None:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep what Blender itself says ("Info: Saved copy as …") out of the standard output."""
-    try:
-        sys.stdout.flush()
-        kept = os.dup(1)
-    except (AttributeError, OSError):  # a windowed Blender may have none
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (devnull is a name, not a path)
-            os.dup2(nowhere.fileno(), 1)
-        yield
-    finally:
-        sys.stdout.flush()  # Blender 5 says it through Python
-        os.dup2(kept, 1)
-        os.close(kept)
+    # It says it through Python's standard output or through that of C.
+    with redirect_stdout(StringIO()):
+        try:
+            kept = os.dup(1)
+        except OSError:  # a windowed Blender may have none
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (a name, not a path)
+                os.dup2(nowhere.fileno(), 1)
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)

@@ -144,8 +144,10 @@ def _bar(
 ) -> list[bpy.types.Object]:
     """Return the colour bar and its ticks; the ends are marked as clipped."""
     scale, height = what.scale, 0.75 * unit
-    made = [_strip(np.linspace(scale.low, scale.high, 65), scale, width, bottom, height, ink)]
-    span = scale.high - scale.low
+    bar = _swatch(np.linspace(scale.low, scale.high, 65), scale, (width, height), ink)
+    bar.location = (0.0, bottom, 0.0)
+    made = [bar]
+    span, below = scale.high - scale.low, bottom - 0.72 * unit
     for tick in scale.ticks():
         x = ((tick - scale.low) / span - 0.5) * width
         body = f"{tick:g}"
@@ -153,22 +155,23 @@ def _bar(
             body = f"≥ {tick:g} σ"
         elif tick == scale.low and tick != 0:
             body = f"≤ {tick:g}"
-        made.append(text(body, 0.62 * unit, (x, bottom - 0.72 * unit, 0.0), ink.text))
+        made.append(text(body, 0.62 * unit, (x, below, 0.0), ink.text))
     if what.nonfinite:
         at = width / 2 + 2.2 * unit
-        box = _strip(np.array([np.nan, np.nan]), scale, unit, bottom, height, ink)
-        box.location = (at, 0.0, 0.0)
-        made += [box, text("NaN, ∞", 0.62 * unit, (at, bottom - 0.72 * unit, 0.0), ink.text)]
+        box = _swatch(np.array([np.nan, np.nan]), scale, (unit, height), ink)
+        box.location = (at, bottom, 0.0)
+        made += [box, text("NaN, ∞", 0.62 * unit, (at, below, 0.0), ink.text)]
     return made
 
 
-def _strip(
-    values: np.ndarray, scale: ColorScale, width: float, bottom: float, height: float, ink: Ink
+def _swatch(
+    values: np.ndarray, scale: ColorScale, size: tuple[float, float], ink: Ink
 ) -> bpy.types.Object:
-    n = len(values)
+    """Return a strip with the colours of some values from left to right, standing on y = 0."""
+    n, (width, height) = len(values), size
     x = np.linspace(-width / 2, width / 2, n)
-    low = np.column_stack([x, np.full(n, bottom), np.zeros(n)])
-    vertices = np.concatenate([low, low + (0.0, height, 0.0)]).astype(np.float32)
+    low = np.column_stack([x, np.zeros(n), np.zeros(n)])
+    vertices = np.concatenate([low, low + np.array([0.0, height, 0.0])]).astype(np.float32)
     i = np.arange(n - 1)
     faces = np.concatenate(
         [np.column_stack([i, i + 1, i + n + 1]), np.column_stack([i, i + n + 1, i + n])]
@@ -177,5 +180,3 @@ def _strip(
     mesh = new_mesh("Legend scale", vertices, faces, (color_attribute(colors),))
     mesh.materials.append(ink.scale)
     return bpy.data.objects.new("Legend scale", mesh)
-
-

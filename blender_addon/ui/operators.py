@@ -9,12 +9,13 @@ import bpy
 from .. import pipeline
 from ..core.errors import WeightwalkError
 from ..core.model import Progress, steps
+from ..core.readers import printable
 from ..core.settings import Settings
 from .view import show_overview
 
 
 class LoadModel(bpy.types.Operator):
-    """Stand the weights of a model in the scene, one surface a tensor, layer after layer"""
+    """Stand the weights of a model in the scene, one surface a tensor, layer after layer"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.load_model"
     bl_label = "Load Model Weights"
@@ -38,6 +39,9 @@ class LoadModel(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Build the scene; where that fails, say why and leave everything as it was."""
         manager = context.window_manager
+        if not self.filepath:
+            self.report({"ERROR"}, "choose a model: a .safetensors file, or a folder with one")
+            return {"CANCELLED"}
 
         def show(progress: Progress) -> None:
             manager.progress_update(100 * progress.done / max(progress.total, 1))
@@ -48,13 +52,13 @@ class LoadModel(bpy.types.Operator):
             model = pipeline.drain(steps(Settings(path)), show)
             root = pipeline.show_in(context.scene, model)
         except WeightwalkError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, printable(error, 2000))
             return {"CANCELLED"}
         finally:
             manager.progress_end()
         show_overview(context, root)
         if model.skips:
-            first = f"{model.skips[0].name} {model.skips[0].reason}"
+            first = f"{printable(model.skips[0].name)} {model.skips[0].reason}"
             self.report({"WARNING"}, f"{len(model.skips)} left out, such as {first}")
-        self.report({"INFO"}, f"{model.name}: {len(model.exhibits)} surfaces")
+        self.report({"INFO"}, f"{printable(model.name)}: {len(model.exhibits)} surfaces")
         return {"FINISHED"}

@@ -3,6 +3,7 @@
 import { createReadStream } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const TYPES = {
@@ -12,7 +13,7 @@ const TYPES = {
   ".glb": "model/gltf-binary",
 };
 const [executablePath, ...files] = process.argv.slice(2);
-const root = join(import.meta.dirname, "..");
+const root = fileURLToPath(new URL("..", import.meta.url));
 
 const server = createServer((request, response) => {
   const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));

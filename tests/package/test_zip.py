@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from weightwalk.pipeline import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -50,7 +51,7 @@ def test_what_lies_in_the_zip(build, platform):
         assert sorted(wheels) == sorted(n for n in names if n.endswith(".whl"))
         assert manifest["platforms"] == [platform]
         assert manifest["id"] == PROJECT["name"]
-        assert manifest["version"] == PROJECT["version"]
+        assert manifest["version"] == PROJECT["version"] == VERSION
         assert manifest["license"] == [f"SPDX:{PROJECT['license']}"]
         # Blender runs the folder as bl_ext.<repository>.weightwalk, so all that is in it is found
         # from there only: nothing imports it by name, and nothing but it is in the zip.
@@ -103,12 +104,18 @@ def test_an_extension_that_blender_refuses_is_not_built(build, tmp_path):
         script.validate(broken)
 
 
-def run_button(command, profile):
-    """Run load_model.py with a Blender profile of its own and return what it printed."""
-    environment = os.environ | {"BLENDER_USER_RESOURCES": str(profile)}
-    done = subprocess.run(
+def in_profile(command, profile):
+    """Run a Blender that has `profile` for all that it keeps."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BLENDER_USER_")}
+    environment["BLENDER_USER_RESOURCES"] = str(profile)
+    return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
+
+
+def run_button(command, profile):
+    """Run load_model.py and return what it printed."""
+    done = in_profile(command, profile)
     (line,) = re.findall("^RESULT (.*)$", done.stdout, re.MULTILINE) or [None]
     assert line, f"{done.stdout}\n{done.stderr}"
     assert done.returncode == 0
@@ -139,21 +146,18 @@ def test_installed_in_blender_as_a_module_it_runs_on_its_own_wheels(build, check
 @pytest.mark.blender
 @pytest.mark.bpy
 def test_installed_in_a_real_blender_it_runs_on_its_own_wheels(
-    blender, build, checkpoint, tmp_path, monkeypatch
+    blender, build, checkpoint, tmp_path
 ):
     expression = "import sys; print('TAG cp%d%d' % sys.version_info[:2])"
     asked = [blender, "--background", "--factory-startup", "--python-expr", expression]
     tag = re.search("^TAG (.*)$", subprocess.check_output(asked, text=True), re.MULTILINE).group(1)
     archive = build("linux-x64", *([] if tag in ("cp311", "cp313") else [tag]))
     profile = tmp_path / "profile"
-    monkeypatch.setenv("BLENDER_USER_RESOURCES", str(profile))
     extension = [blender, "--background", "--command", "extension"]
-    valid = subprocess.run(
-        [*extension, "validate", str(archive)], capture_output=True, text=True, check=False
-    )
+    valid = in_profile([*extension, "validate", str(archive)], profile)
     assert valid.returncode == 0, valid.stdout
     install = ["install-file", "--repo", "user_default", "--enable", str(archive)]
-    installed = subprocess.run([*extension, *install], capture_output=True, text=True, check=False)
+    installed = in_profile([*extension, *install], profile)
     assert installed.returncode == 0, installed.stdout + installed.stderr
     script = ["--python-exit-code", "1", "--python", str(Path(__file__).with_name("load_model.py"))]
     result = run_button([blender, "--background", *script, "--", str(checkpoint)], profile)

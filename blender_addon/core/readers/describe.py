@@ -94,11 +94,14 @@ def read_config(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
 
 def checkpoint_name(path: Path) -> str:
     """Return a name for people; links are not followed, a hub cache gives ``"org/name"``."""
-    path = Path(os.path.abspath(path))  # noqa: PTH100 (resolve would follow links)
+    is_file = path.is_file()
+    # abspath, since resolve follows links; bytes that are not UTF-8 are replaced, since JSON and
+    # Blender hold text.
+    path = Path(os.fsencode(os.path.abspath(path)).decode("utf-8", "replace"))  # noqa: PTH100
     for parent in (path, *path.parents):
         if parent.name.startswith("models--"):
             return parent.name.removeprefix("models--").replace("--", "/")
-    if path.is_file():
+    if is_file:
         stem = path.name.removesuffix(".json").removesuffix(".index").removesuffix(".safetensors")
         if not _GENERIC.fullmatch(stem):
             return stem
