@@ -101,8 +101,7 @@ def show_in(scene: bpy.types.Scene, model: Model, aspect: float = 16 / 9) -> bpy
 
     nonfinite = any(e.surface.sign == 0 for e in model.exhibits)
     legend = Legend(model.name, captions(model), model.scale, nonfinite)
-    volume = len({e.surface.field.plan.name for e in model.exhibits}) == 1
-    view = View((0.75, 1.0, -0.55), aspect) if volume else View(aspect=aspect)
+    view = View.of(model.exhibits, aspect)
     return build(scene, model.exhibits, model.layout, legend, view)
 
 

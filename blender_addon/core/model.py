@@ -147,18 +147,18 @@ def captions(model: Model) -> tuple[str, ...]:
     """Return the legend's lines: what is seen, in what unit, and at which level it is cut."""
     settings = model.settings
     pooling = {
-        "rms": "root mean square of the weights under each cell",
-        "absmax": "the weight of largest magnitude under each cell",
-        "mean": "mean of the weights under each cell",
+        "rms": "root mean square of the weights under a cell",
+        "absmax": "largest weight under a cell, with its sign,",
+        "mean": "mean of the weights under a cell",
     }[settings.field.pool]
-    unit = "its tensor's" if settings.field.sigma == "tensor" else "all tensors'"
     matrices = [e for e in model.exhibits if not e.placement.strip]
     levels = [e.surface.level for e in matrices or model.exhibits]
     low, high = min(levels), max(levels)
     cut = f"{low:.2f} σ" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f} σ"
+    sides = "below minus or above" if settings.field.signed else "above"
+    unit = "its tensor's" if settings.field.sigma == "tensor" else "all tensors'"
     budget = settings.surface.budget(settings.field.kind)
-    why = f", the level that spends {budget:,} faces on each" if budget else ""
-    sides = "below minus and above" if settings.field.signed else "above"
+    why = f"; each level spends at most {budget:,} faces" if budget else ""
     planes = {
         "slab": "each plate is one tensor; it is thicker where its weights are larger",
         "depth": "each plane is a layer: what runs through is used by every layer",
@@ -167,6 +167,6 @@ def captions(model: Model) -> tuple[str, ...]:
     }[settings.field.kind]
     return (
         planes,
-        f"solid where the {pooling} lies {sides} {cut}{why}",
-        f"σ: {unit} standard deviation",
+        f"solid where the {pooling} lies {sides} {cut}",
+        f"σ is {unit} standard deviation{why}",
     )

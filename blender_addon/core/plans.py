@@ -42,28 +42,27 @@ def select(checkpoint: Checkpoint, selection: Selection) -> tuple[list[Tensor], 
         Nothing is left; the message says what is there.
     """
     tensors = list(checkpoint.values())
+    where = printable(checkpoint.path, 1000)
     if selection.patterns:
         for pattern in selection.patterns:
             if not any(_matches(t, pattern) for t in tensors):
                 raise SelectionError(
-                    f"{printable(checkpoint.path, 1000)}: no tensor matches {pattern!r}; {_what_is_there(tensors)}"
+                    f"{where}: no tensor matches {pattern!r}; {_what_is_there(tensors)}"
                 )
         tensors = [t for t in tensors if any(_matches(t, p) for p in selection.patterns)]
     chosen = [t for t in tensors if t.is_float or not t.decodable or t.name in selection.patterns]
     if tensors and not chosen:
         raise SelectionError(
-            f"{printable(checkpoint.path, 1000)}: only integer or boolean tensors match; "
+            f"{where}: only integer or boolean tensors match; "
             f"name one exactly to see it: {_some(t.name for t in tensors)}"
         )
     chosen = _within_layers(checkpoint, chosen, selection)
     if not chosen:
-        raise SelectionError(f"{printable(checkpoint.path, 1000)}: the model has no tensors")
+        raise SelectionError(f"{where}: the model has no tensors")
     skips = [Skip(t.name, t.reason) for t in chosen if not t.decodable]
     chosen = [t for t in chosen if t.decodable]
     if not chosen:
-        raise SelectionError(
-            f"{printable(checkpoint.path, 1000)}: {printable(skips[0].name)}: {skips[0].reason}"
-        )
+        raise SelectionError(f"{where}: {printable(skips[0].name)}: {skips[0].reason}")
     return chosen, skips
 
 
@@ -74,6 +73,7 @@ def _matches(tensor: Tensor, pattern: str) -> bool:
 def _within_layers(
     checkpoint: Checkpoint, tensors: list[Tensor], selection: Selection
 ) -> list[Tensor]:
+    where = printable(checkpoint.path, 1000)
     layers = sorted({t.layer for t in tensors if t.layer is not None})
     wanted = layers
     if selection.layers is not None:
@@ -82,7 +82,7 @@ def _within_layers(
         if not wanted:
             there = f"layers {layers[0]} to {layers[-1]}" if layers else "no layers"
             raise SelectionError(
-                f"{printable(checkpoint.path, 1000)}: layers {first}-{last} are not there; the choice has {there}"
+                f"{where}: layers {first}-{last} are not there; the choice has {there}"
             )
         tensors = [t for t in tensors if t.layer is not None]
     if selection.max_layers is not None:

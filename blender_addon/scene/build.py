@@ -41,8 +41,16 @@ class View:
         Width of the picture over its height.
     """
 
-    toward: tuple[float, float, float] = (0.0, 1.0, -0.75)
-    aspect: float = 16.0 / 9.0
+    toward: tuple[float, float, float]
+    aspect: float
+
+    @classmethod
+    def of(cls, exhibits: Sequence[Exhibit], aspect: float) -> View:
+        """Face plates; look at volumes from the side, one alone more than a corridor of them."""
+        plans = {e.surface.field.plan.name: e.surface.field.plan for e in exhibits}
+        if all(plan.kind == "slab" for plan in plans.values()):
+            return cls((0.0, 1.0, -0.75), aspect)
+        return cls((0.75, 1.0, -0.55) if len(plans) == 1 else (0.4, 1.0, -0.7), aspect)
 
 
 def build(

@@ -121,11 +121,12 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> list[bpy.type
     width = 14.0 * unit
     desk = bpy.data.objects.new("Legend", None)
     desk.empty_display_size = unit
-    # Its lower edge, below the ticks, rests on the floor.
-    lower = (2.35 - 0.95 * len(what.lines) - 1.6) * unit
+    # Its lower edge, below the ticks, rests on the floor; its upper one hides nothing behind it.
+    upper, lower = 5.2 * unit, (2.35 - 0.95 * len(what.lines) - 1.6) * unit
     tilt = radians(30.0)
+    clear = 3.0 + upper * cos(tilt) + (upper - lower) * sin(tilt)
     size = np.subtract(layout.high, layout.low)
-    away = abs(size[0] * sin(turn)) / 2 + size[1] * cos(turn) / 2 + 4.6 * unit + 2.0
+    away = abs(size[0] * sin(turn)) / 2 + size[1] * cos(turn) / 2 + clear
     middle = np.add(layout.high, layout.low) / 2
     x, y = middle[0] + away * sin(turn), middle[1] - away * cos(turn)
     desk.location, desk.rotation_euler = (x, y, 0.05 - lower * sin(tilt)), (tilt, 0.0, turn)
@@ -150,11 +151,11 @@ def _bar(
     span, below = scale.high - scale.low, bottom - 0.72 * unit
     for tick in scale.ticks():
         x = ((tick - scale.low) / span - 0.5) * width
-        body = f"{tick:g}"
+        body = f"{tick:g}".replace("-", "−")
         if tick == scale.high:
-            body = f"≥ {tick:g} σ"
+            body = f"≥ {body} σ"
         elif tick == scale.low and tick != 0:
-            body = f"≤ {tick:g}"
+            body = f"≤ {body}"
         made.append(text(body, 0.62 * unit, (x, below, 0.0), ink.text))
     if what.nonfinite:
         at = width / 2 + 2.2 * unit

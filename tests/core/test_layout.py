@@ -93,16 +93,20 @@ NAMES = [
     "w",
     "w +",
 ]
-SHAPES = [(), (0,), (0, 3), (1,), (5,), (8, 8), (24, 8), (8, 24), (3, 4), (3, 6, 5), (2, 3, 2, 2)]
+ODD = [(), (0,), (0, 3), (1,), (5,), (24, 8), (8, 24), (3, 4), (3, 6, 5), (2, 3, 2, 2)]
+# What is usual comes often, so that most models have something to show.
+SHAPES = st.just((8, 8)) | st.just((8, 8)) | st.sampled_from(ODD)
+DTYPES = st.just("f4") | st.sampled_from(["f2", "f8", "i4", "?"])
+SCALES = st.just(1.0) | st.sampled_from([0.0, 1e-30, 1e4, 1e30])
+HOLES = st.just(0.0) | st.just(0.0) | st.sampled_from([0.05, 1.0])
 
 
 @st.composite
 def arrays(draw):
-    shape = draw(st.sampled_from(SHAPES))
-    dtype = draw(st.sampled_from(["f2", "f4", "f8", "i4", "?"]))
+    shape, dtype = draw(SHAPES), draw(DTYPES)
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    values = rng.normal(size=shape) * draw(st.sampled_from([0.0, 1e-30, 1.0, 1e4, 1e30]))
-    holes = rng.random(shape) < draw(st.sampled_from([0.0, 0.0, 0.05, 1.0]))
+    values = rng.normal(size=shape) * draw(SCALES)
+    holes = rng.random(shape) < draw(HOLES)
     with np.errstate(all="ignore"):
         values = np.where(holes, rng.choice([np.nan, np.inf, -np.inf]), values)
         values = np.nan_to_num(values) if dtype in {"i4", "?"} else values
@@ -111,7 +115,7 @@ def arrays(draw):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    tensors=st.dictionaries(st.sampled_from(NAMES), arrays(), max_size=8),
+    tensors=st.dictionaries(st.sampled_from(NAMES), arrays(), min_size=6, max_size=14),
     field=st.builds(
         FieldSettings,
         kind=st.sampled_from(["slab", "depth", "heads", "experts"]),
@@ -124,7 +128,7 @@ def arrays(draw):
     surface=st.builds(SurfaceSettings, faces=st.none() | st.integers(16, 3000))
     | st.builds(SurfaceSettings, level=st.sampled_from([1e-60, 0.1, 1.0, 1e30]))
     | st.builds(SurfaceSettings, quantile=st.sampled_from([0.001, 0.5, 0.99])),
-    patterns=st.sampled_from([(), ("*weight",), ("w", "*"), ("nothing",)]),
+    patterns=st.just(()) | st.sampled_from([(), ("*weight",), ("w", "*"), ("nothing",)]),
 )
 def test_any_checkpoint_gives_a_model_or_one_sentence(
     tmp_path_factory, tensors, field, surface, patterns
