@@ -243,7 +243,7 @@ class Search:
     @classmethod
     def of_slab(cls, profile: Float32, cells: Float32, signed: bool) -> Search:
         """Search a slab ``profile[z] * cells[row, column]``."""
-        count = SlabCounter.of(profile, cells, signed)
+        count = cache(SlabCounter.of(profile, cells, signed))
         values = _positive(cells, signed)
         levels = candidates(values, 4)
         thinner = [factor * levels[-1] for factor in THINNER] if levels else []

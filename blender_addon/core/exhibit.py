@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .color import ColorScale, scale_for
+from .geometry import Shape, area_vectors, shape_of, vertex_normals
 from .layout import Layout, Placement, is_strip, to_scene
 from .surfaces import Surface
 from .writers import MeshPart
@@ -24,11 +25,14 @@ class Exhibit:
     placement : Placement
     part : MeshPart
         The mesh in metres, with colours and provenance.
+    shape : Shape
+        In metres.
     """
 
     surface: Surface
     placement: Placement
     part: MeshPart
+    shape: Shape
 
 
 def color_scale(surfaces: Sequence[Surface]) -> ColorScale:
@@ -59,18 +63,19 @@ def place(surface: Surface, layout: Layout, scale: ColorScale, model: str) -> Ex
     """
     plan = surface.field.plan
     placement = layout.placements[plan.name]
-    vertices, normals = to_scene(surface.mesh, plan, placement)
+    vertices, faces = to_scene(surface.mesh, plan, placement), surface.mesh.faces
+    vectors = area_vectors(vertices, faces)
     part = MeshPart(
         name=surface.name,
         group=placement.collection,
         vertices=vertices,
-        normals=normals,
-        faces=surface.mesh.faces,
+        normals=vertex_normals(len(vertices), faces, vectors),
+        faces=faces,
         colors=scale.colors(surface.values),
         translation=placement.origin,
         extras=provenance(surface, model),
     )
-    return Exhibit(surface, placement, part)
+    return Exhibit(surface, placement, part, shape_of(vertices, faces, vectors))
 
 
 def provenance(surface: Surface, model: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ COLUMN = 5.2  # from one role to the next
 AISLE = 5.0  # free width in the middle
 SLAB_DEPTH = 0.7
 STRIP_HEIGHT = 0.22
-STRIP_STEP = 0.42
+STRIP_STEP = 0.5
 GAP = 7.0  # from the back of one layer to the front of the next
 STACK = 0.9  # between fields of one role in one layer
 BASE = 0.35  # of the lowest thing above the floor
@@ -97,8 +97,8 @@ class Layout:
     high: Vector
 
 
-def to_scene(mesh: Mesh, plan: Plan, placement: Placement) -> tuple[Float32, Float32]:
-    """Return vertices and unit normals around the placement's origin, shape (n, 3), in metres.
+def to_scene(mesh: Mesh, plan: Plan, placement: Placement) -> Float32:
+    """Return the vertices around the placement's origin, shape (n, 3), in metres.
 
     Columns run along +X, planes along +Y, rows downward along -Z.
     """
@@ -106,11 +106,7 @@ def to_scene(mesh: Mesh, plan: Plan, placement: Placement) -> tuple[Float32, Flo
     middle = np.array([(planes - 1) / 2, (rows - 1) / 2, (cols - 1) / 2], np.float32)
     x, y, z = placement.step
     step = np.array([x, y, -z], np.float32)
-    vertices = (mesh.vertices - middle)[:, [2, 0, 1]] * step
-    normals = mesh.normals[:, [2, 0, 1]] / step
-    length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
-    normals /= np.maximum(length, np.finfo(np.float32).tiny)[:, None]
-    return vertices, normals
+    return (mesh.vertices - middle)[:, [2, 0, 1]] * step
 
 
 def _samples(plan: Plan) -> tuple[int, int, int]:
@@ -131,7 +127,7 @@ def corridor(plans: Sequence[Plan]) -> Layout:
     -------
     Layout
     """
-    cell = PLATE / max(max(plan.shape[1:]) for plan in plans)
+    cell = PLATE / (max(max(plan.shape[1:]) for plan in plans) + 1)
     phases = {phase: _Columns([p for p in plans if _stop(p)[0] == phase]) for phase in range(3)}
     if len(plans) == 1:
         only = phases[_stop(plans[0])[0]]
@@ -150,8 +146,9 @@ def corridor(plans: Sequence[Plan]) -> Layout:
             planes, rows, cols = _samples(plan)
             step = (cell, _plane_step(plan), STRIP_HEIGHT if strip else cell)
             if plan.kind != "slab":
-                step = (PLATE / cols, step[1], PLATE / rows)
-            size = (cols * step[0], (planes + 1) * step[1], rows * step[2])
+                step = (PLATE / (cols + 1), step[1], PLATE / (rows + 1))
+            # A surface may reach a cell beyond the centres of the outermost ones.
+            size = ((cols + 1) * step[0], (planes + 1) * step[1], (rows + 1) * step[2])
             # A second field at the same place stands behind the first.
             begin = front.get((column, height), y)
             front[column, height] = begin + size[1] + STACK

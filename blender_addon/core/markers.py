@@ -17,7 +17,7 @@ FACES_PER_BOX, CORNERS_PER_BOX = 12, 24
 _SIDES = ((0, 0, 1, 2), (0, 1, 2, 1), (1, 0, 2, 0), (1, 1, 0, 2), (2, 0, 0, 1), (2, 1, 1, 0))
 
 
-def boxes(mask: Bool, budget: int | None = None) -> tuple[Float32, Float32, Int32]:
+def boxes(mask: Bool, budget: int | None = None) -> tuple[Float32, Int32]:
     """Return closed boxes around the cells of a mask.
 
     Neighbours along a row share a box. Where that would exceed the budget, one box surrounds them
@@ -32,7 +32,8 @@ def boxes(mask: Bool, budget: int | None = None) -> tuple[Float32, Float32, Int3
 
     Returns
     -------
-    vertices, normals : ndarray of float32, shape (24 k, 3)
+    vertices : ndarray of float32, shape (24 k, 3)
+        Each side has corners of its own, for edges that are sharp.
     faces : ndarray of int32, shape (12 k, 3)
         In grid coordinates: a cell's box reaches half a cell to each side of its centre. Turned
         as those of `surfaces.Mesh`.
@@ -40,13 +41,12 @@ def boxes(mask: Bool, budget: int | None = None) -> tuple[Float32, Float32, Int3
     low, high = _runs(mask)
     if budget is not None and FACES_PER_BOX * len(low) > budget:
         low, high = low.min(axis=0, keepdims=True), high.max(axis=0, keepdims=True)
-    corners, normals, quads = _unit_cube()
+    corners, quads = _unit_cube()
     vertices = low[:, None] - 0.5 + corners[None] * (high - low)[:, None]
     count = len(low)
     faces = quads[None] + CORNERS_PER_BOX * np.arange(count)[:, None, None]
     return (
         vertices.reshape(-1, 3).astype(np.float32),
-        np.tile(normals, (count, 1)).astype(np.float32),
         faces.reshape(-1, 3).astype(np.int32),
     )
 
@@ -59,22 +59,18 @@ def _runs(mask: Bool) -> tuple[Int64, Int64]:
     return low, last + np.array([1, 1, 0])
 
 
-def _unit_cube() -> tuple[Float32, Float32, Int32]:
-    """Return 24 corners, their normals and 12 triangles, with edges that are sharp."""
+def _unit_cube() -> tuple[Float32, Int32]:
+    """Return 24 corners and 12 triangles."""
     corners: list[list[int]] = []
-    normals: list[list[int]] = []
     faces: list[list[int]] = []
     for axis, side, u, v in _SIDES:
         base = len(corners)
         for du, dv in ((0, 0), (1, 0), (1, 1), (0, 1)):
-            corner, normal = [0, 0, 0], [0, 0, 0]
+            corner = [0, 0, 0]
             corner[axis], corner[u], corner[v] = side, du, dv
-            normal[axis] = 2 * side - 1
             corners.append(corner)
-            normals.append(normal)
         faces += [[base, base + 1, base + 2], [base, base + 2, base + 3]]
     return (
         np.array(corners, np.float32),
-        np.array(normals, np.float32),
         np.array(faces, np.int32),
     )

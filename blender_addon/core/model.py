@@ -102,7 +102,8 @@ def steps(settings: Settings) -> Steps:
     if not surfaces:
         first = f"{printable(skips[0].name)} {skips[0].reason}"
         rest = f", and {len(skips) - 1} more" if len(skips) > 1 else ""
-        raise WeightwalkError(f"{checkpoint.path}: no tensor gives a surface: {first}{rest}")
+        where = printable(checkpoint.path)
+        raise WeightwalkError(f"{where}: no tensor gives a surface: {first}{rest}")
     with stages.time("place"):
         shown = {s.field.plan.name: s.field.plan for s in surfaces}
         layout, scale = corridor(list(shown.values())), color_scale(surfaces)
@@ -139,7 +140,8 @@ def _surfaces(
             surfaces += made
             notes += field.notes
             if field.nan or field.inf:
-                notes.append(f"{plan.name}: {field.nan} NaN and {field.inf} infinite entries")
+                name = printable(plan.name)
+                notes.append(f"{name}: {field.nan} NaN and {field.inf} infinite entries")
     return surfaces, skips, notes
 
 

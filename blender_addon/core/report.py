@@ -15,7 +15,7 @@ import numpy as np
 from .exhibit import Exhibit
 from .model import Model
 from .settings import OutputSettings
-from .surfaces import Components, shape_of
+from .surfaces import Components
 
 SCHEMA_VERSION = 1
 
@@ -95,7 +95,7 @@ def _versions() -> dict[str, str]:
 def _surface(exhibit: Exhibit) -> dict[str, Any]:
     surface, part, plan = exhibit.surface, exhibit.part, exhibit.surface.field.plan
     tensors = [p.tensor for p in plan.parts]
-    shape = shape_of(part.vertices, part.faces)
+    shape = exhibit.shape
     values = surface.values[np.isfinite(surface.values)]
     return {
         "tensor": tensors[0].name if len(tensors) == 1 else plan.name,
