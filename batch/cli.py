@@ -26,6 +26,19 @@ SKIPPED = 3
 INTERRUPTED = 130
 
 
+def console() -> NoReturn:
+    """Run the command as a program of its own."""
+    leave(main())
+
+
+def leave(status: int) -> NoReturn:
+    """End the process, after Ctrl-C without waiting for threads that cannot be told to stop."""
+    if status == INTERRUPTED:
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every other error of the program."""
 

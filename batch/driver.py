@@ -31,9 +31,10 @@ def main() -> int:
             return BAD_INPUT
         _load("weightwalk", ROOT / "blender_addon")
         _load("weightwalk.batch", ROOT / "batch")
+        from weightwalk.batch.cli import leave
         from weightwalk.batch.cli import main as run
 
-        return run(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else [])
+        leave(run(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []))
     except KeyboardInterrupt:
         return INTERRUPTED
 

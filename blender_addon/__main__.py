@@ -1,7 +1,5 @@
 """``python -m weightwalk``: the command line."""
 
-import sys
+from .batch.cli import console
 
-from .batch.cli import main
-
-sys.exit(main())
+console()

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -116,71 +116,78 @@ def file_name(model: Model, output: OutputSettings) -> str:
 def _write(
     model: Model, output: OutputSettings, staging: Path
 ) -> Generator[Progress, None, list[Path]]:
-    from .core.writers import write_glb, write_stl
+    """Write all files into a folder; the GLB is compressed while the others are written."""
+    from .core.writers import Encoding, write_stl
 
     name = file_name(model, output)
+    # Names are given whole: "a.b" with an ending put in place of ".b" would be another file.
+    paths = {kind: staging / f"{name}.{kind}" for kind in output.formats}
     parts = [exhibit.part for exhibit in model.exhibits]
-    total = len(output.formats) + 1
-    files: list[Path] = []
-    for done, kind in enumerate(kind for kind in ("stl", "glb") if kind in output.formats):
-        yield Progress("files", done, total, f"{name}.{kind}")
-        path = staging / f"{name}.{kind}"
-        with model.stages.time(kind) as stage:
-            if kind == "stl":
-                write_stl(path, parts)
-            else:
-                extras = {"model": model.name, "captions": list(captions(model))}
-                write_glb(
-                    path, parts, output.compression, extras, generator=f"Weightwalk {VERSION}"
-                )
-            stage.bytes = path.stat().st_size
-        files.append(path)
+    total = len(paths) + 1
     versions = {"weightwalk": VERSION}
+    done = 0
+    with ExitStack() as stack:
+        if "glb" in paths:
+            encoding = stack.enter_context(Encoding(parts, output.compression))
+        if "stl" in paths:
+            yield Progress("files", done, total, paths["stl"].name)
+            with model.stages.time("stl") as stage:
+                write_stl(paths["stl"], parts)
+                stage.bytes = paths["stl"].stat().st_size
+            done += 1
+        if output.needs_blender:
+            yield Progress("files", done, total, "scene")
+            versions["blender"] = _fill_scene(model, output)
+        if "glb" in paths:
+            yield Progress("files", done, total, paths["glb"].name)
+            with model.stages.time("glb") as stage:
+                extras = {"model": model.name, "captions": list(captions(model))}
+                encoding.write(paths["glb"], extras, generator=f"Weightwalk {VERSION}")
+                stage.bytes = paths["glb"].stat().st_size
+            done += 1
     if output.needs_blender:
-        import bpy
-
-        versions["blender"] = bpy.app.version_string
-        files += yield from _write_scene(model, output, staging / name, len(files))
+        yield from _save_and_render(model, output, staging / name, (done, total))
     yield Progress("files", total - 1, total, "report.json")
+    files = list(paths.values())
     report = staging / "report.json"
     _write_json(report, make_report(model, output, files, versions))
     return [*files, report]
 
 
-def _write_scene(
-    model: Model, output: OutputSettings, base: Path, done: int
-) -> Generator[Progress, None, list[Path]]:
-    """Build the scene in an emptied Blender; save it, render it, or both."""
+def _fill_scene(model: Model, output: OutputSettings) -> str:
+    """Build the scene in an emptied Blender; return Blender's version."""
     import bpy
 
-    from .scene import files as scene_files
     from .scene.build import clear
-    from .scene.render import configure, render
+    from .scene.render import configure
 
-    total = len(output.formats) + 1
-    yield Progress("files", done, total, "scene")
-    scene = bpy.context.scene
     with model.stages.time("scene"):
-        clear(scene)
-        configure(scene, output.render)
-        show_in(scene, model, output.render.width / output.render.height)
-    # Names are given whole: "a.b" with an ending put in place of ".b" would be another file.
+        clear(bpy.context.scene)
+        configure(bpy.context.scene, output.render)
+        show_in(bpy.context.scene, model, output.render.width / output.render.height)
+    version: str = bpy.app.version_string
+    return version
+
+
+def _save_and_render(
+    model: Model, output: OutputSettings, base: Path, progress: tuple[int, int]
+) -> Generator[Progress, None, None]:
+    from .scene.files import save
+    from .scene.render import render
+
+    done, total = progress
     blend, picture = Path(f"{base}.blend"), Path(f"{base}.png")
-    made = []
+    yield Progress("files", done, total, blend.name)
     with model.stages.time("blend") as stage:
-        scene_files.save(blend)
+        save(blend)
         stage.bytes = blend.stat().st_size
-    if "blend" in output.formats:
-        made.append(blend)
     if "png" in output.formats:
-        yield Progress("files", done + len(made), total, picture.name)
+        yield Progress("files", total - 2, total, picture.name)
         with model.stages.time("png") as stage:
             used = render(blend, picture, output.render.engine)
             stage.bytes = picture.stat().st_size
         if used != output.render.engine:
             model.notes.append(f"{picture.name}: no OpenGL was found, so {used} made the picture")
-        made.append(picture)
-    return made
 
 
 def _publish(files: Sequence[Path], directory: Path) -> tuple[Path, ...]:

@@ -110,44 +110,61 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Field:
-    """A scalar field in units of σ.
+class FieldInfo:
+    """What there is to say of a field once it has been cut; small, unlike its values.
 
     Attributes
     ----------
     plan : Plan
-    cells : ndarray of float32, shape (planes, rows, columns)
-        Pooled and smoothed values; 0 under `nonfinite`.
-    unsmoothed : ndarray of float32, same shape
-        The same before smoothing.
-    nonfinite : ndarray of bool, same shape
-        Cells over at least one NaN or infinity.
+    settings : FieldSettings
     sigmas : tuple of float
         What each plane was divided by, in the tensor's unit.
     nan, inf : int
         Entries.
     low, high : float
         Smallest and largest finite entry, in the tensor's unit.
-    settings : FieldSettings
     notes : tuple of str
     """
 
     plan: Plan
-    cells: Float32
-    unsmoothed: Float32
-    nonfinite: Bool
+    settings: FieldSettings
     sigmas: tuple[float, ...]
     nan: int
     inf: int
     low: float
     high: float
-    settings: FieldSettings
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A scalar field in units of σ.
+
+    Attributes
+    ----------
+    info : FieldInfo
+    cells : ndarray of float32, shape (planes, rows, columns)
+        Pooled and smoothed values; 0 under `nonfinite`.
+    unsmoothed : ndarray of float32, same shape
+        The same before smoothing.
+    nonfinite : ndarray of bool, same shape
+        Cells over at least one NaN or infinity.
+    """
+
+    info: FieldInfo
+    cells: Float32
+    unsmoothed: Float32
+    nonfinite: Bool
 
     @property
     def is_slab(self) -> bool:
         """Whether the third axis is the bump."""
-        return self.plan.kind == "slab"
+        return self.info.plan.kind == "slab"
+
+    @property
+    def signed(self) -> bool:
+        """Whether values have a sign, and surfaces come in pairs."""
+        return self.info.settings.signed
 
     @property
     def profile(self) -> Float32:
@@ -178,7 +195,7 @@ class Field:
         What structure there is in it is chance: the measure against which to hold the field.
         """
         shuffled = np.random.default_rng(0).permutation(self.unsmoothed.ravel())
-        return smooth(shuffled.reshape(self.unsmoothed.shape), self.settings.smooth)
+        return smooth(shuffled.reshape(self.unsmoothed.shape), self.info.settings.smooth)
 
 
 def smooth(cells: Float32, sigma: float) -> Float32:
@@ -231,19 +248,18 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
     if not np.isfinite(cells).all():
         raise EmptyFieldError("values in σ are beyond single precision")
     seen = [grid for grid in pooled if grid.moments.count]
-    return Field(
+    info = FieldInfo(
         plan,
-        np.where(nonfinite, np.float32(0.0), smooth(cells, settings.smooth)),
-        cells,
-        nonfinite,
+        settings,
         tuple(s for part, s in zip(plan.parts, sigmas, strict=True) for _ in part.windows),
         sum(grid.nan for grid in pooled),
         sum(grid.inf for grid in pooled),
         min(grid.low for grid in seen),
         max(grid.high for grid in seen),
-        settings,
         tuple(notes),
     )
+    smoothed = np.where(nonfinite, np.float32(0.0), smooth(cells, settings.smooth))
+    return Field(info, smoothed, cells, nonfinite)
 
 
 def _empty(part: Part, grid: Pooled) -> str:

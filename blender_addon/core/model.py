@@ -138,10 +138,10 @@ def _surfaces(
             skips.append(Skip(plan.name, str(error)))
         else:
             surfaces += made
-            notes += field.notes
-            if field.nan or field.inf:
+            notes += field.info.notes
+            if field.info.nan or field.info.inf:
                 name = printable(plan.name)
-                notes.append(f"{name}: {field.nan} NaN and {field.inf} infinite entries")
+                notes.append(f"{name}: {field.info.nan} NaN and {field.info.inf} infinite entries")
     return surfaces, skips, notes
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .budget import AIM, LEAST, MOST, Search
 from .errors import EmptyFieldError
-from .fields import SLAB_PLANES, Field
+from .fields import SLAB_PLANES, Field, FieldInfo
 from .markers import CORNERS_PER_BOX, boxes
 from .settings import SurfaceSettings
 
@@ -58,7 +58,8 @@ class Surface:
 
     Attributes
     ----------
-    field : Field
+    field : FieldInfo
+        The field's values are not kept: of thousands of tensors they would outweigh the meshes.
     sign : int
         1 for values above the level, -1 for values below minus the level, 0 for the boxes that
         mark cells with NaN or infinite entries.
@@ -68,28 +69,22 @@ class Surface:
         Fraction of the field's cells whose magnitude is below the level.
     mesh : Mesh
     cells : ndarray of int32, shape (n,)
-        Flat index into ``field.cells`` of the cell under each vertex.
+        Flat index into the field's grid of the cell under each vertex.
+    values : ndarray of float32, shape (n,)
+        Value of that cell in σ; NaN over non-finite cells.
     components, permuted : Components or None
         Of the field, and of the same field with its entries permuted; None for markers.
     """
 
-    field: Field
+    field: FieldInfo
     sign: int
     level: float
     quantile: float
     mesh: Mesh
     cells: Int32
+    values: Float32
     components: Components | None
     permuted: Components | None
-
-    @property
-    def values(self) -> Float32:
-        """Value of the cell under each vertex in σ, shape (n,); NaN over non-finite cells."""
-        if self.sign == 0:
-            return np.full(len(self.cells), np.nan, np.float32)
-        values = self.field.cells.ravel()[self.cells]
-        values[self.field.nonfinite.ravel()[self.cells]] = np.nan
-        return values
 
     @property
     def name(self) -> str:
@@ -119,7 +114,7 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
         No cell lies above the level, or no level keeps within the budget.
     """
     volume = field.volume()
-    budget = settings.budget(field.plan.kind)
+    budget = settings.budget(field.info.plan.kind)
     marker = _marker(field, budget)
     magnitudes = np.abs(field.cells)
     if budget is None:
@@ -136,11 +131,13 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
         raise EmptyFieldError(reason)
     quantile = float(np.count_nonzero(magnitudes < level) / magnitudes.size)
     permuted = field.permuted() if meshes else field.cells
+    values = np.where(field.nonfinite, np.float32(np.nan), field.cells).ravel()
     surfaces = []
     for sign, mesh in meshes.items():
+        cells = _cells_under(field, mesh.vertices)
         surfaces.append(
             Surface(
-                field, sign, level, quantile, mesh, _cells_under(field, mesh.vertices),
+                field.info, sign, level, quantile, mesh, cells, values[cells],
                 components(field, field.cells * sign, level),
                 components(field, permuted * sign, level),
             )
@@ -149,13 +146,16 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
         corners = marker.vertices.reshape(-1, CORNERS_PER_BOX, 3)
         inward = 0.5 * np.sign(corners.mean(axis=1, keepdims=True) - corners)
         cells = _cells_under(field, (corners + inward).reshape(-1, 3))
-        surfaces.append(Surface(field, 0, level, quantile, marker, cells, None, None))
+        unknown = np.full(len(cells), np.nan, np.float32)
+        surfaces.append(
+            Surface(field.info, 0, level, quantile, marker, cells, unknown, None, None)
+        )
     return surfaces
 
 
 def _within_budget(field: Field, volume: Float32, budget: int) -> tuple[float, dict[int, Mesh]]:
     """Search, extract, and calibrate the search by what came out, until the budget is kept."""
-    signed = field.settings.signed
+    signed = field.signed
     if field.is_slab:
         search = Search.of_slab(field.profile, field.cells[0], signed)
     else:
@@ -187,12 +187,12 @@ def _within_budget(field: Field, volume: Float32, budget: int) -> tuple[float, d
 
 def _cut(field: Field, volume: Float32, level: float) -> tuple[float, dict[int, Mesh]]:
     """Run marching cubes on one or both sides; the level is moved off values that occur."""
-    level = _off_values(volume, level, field.settings.signed)
+    level = _off_values(volume, level, field.signed)
     if level <= 0.0:
         return level, {}
     march = mirrored if field.is_slab else marching_cubes
     meshes = {1: march(volume, level)}
-    if field.settings.signed:
+    if field.signed:
         meshes[-1] = march(-volume, level)
     return level, {sign: mesh for sign, mesh in meshes.items() if len(mesh.faces)}
 

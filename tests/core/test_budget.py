@@ -15,7 +15,7 @@ from skimage import measure
 from weightwalk.core import surfaces
 from weightwalk.core.budget import SlabCounter, VolumeCounter, count_faces
 from weightwalk.core.errors import EmptyFieldError
-from weightwalk.core.fields import Field, Plan, build
+from weightwalk.core.fields import Field, FieldInfo, Plan, build
 from weightwalk.core.plans import make_plans, select
 from weightwalk.core.settings import FieldSettings, Selection, SurfaceSettings
 from weightwalk.core.surfaces import extract, marching_cubes
@@ -119,7 +119,8 @@ def test_no_budget_is_ever_exceeded(data):
     chosen = FieldSettings(kind=kind, pool=pool)
     plan = Plan("f", kind, "q", "", 0, (), ("",) * shape[0])
     nothing = np.zeros(shape, bool)
-    field = Field(plan, cells, cells, nothing, (1.0,) * shape[0], 0, 0, 0.0, 1.0, chosen)
+    info = FieldInfo(plan, chosen, (1.0,) * shape[0], 0, 0, 0.0, 1.0, ())
+    field = Field(info, cells, cells, nothing)
     try:
         found = extract(field, SurfaceSettings(faces=budget))
     except EmptyFieldError:

@@ -153,10 +153,10 @@ def fields(folder, tensors, config=None, patterns=(), **options):
 def assert_cells(field):
     """Read back the entries under each cell and pool them again."""
     for (p, r, c), value in np.ndenumerate(field.unsmoothed):
-        tensor, r0, r1, c0, c1 = field.plan.cell(p, r, c)
-        width = field.plan.parts[0].col_edges[-1]
+        tensor, r0, r1, c0, c1 = field.info.plan.cell(p, r, c)
+        width = field.info.plan.parts[0].col_edges[-1]
         matrix = np.asarray(tensor, np.float64).reshape(-1, width)
-        expected = plainly(matrix[r0:r1, c0:c1], field.settings.pool) / field.sigmas[p]
+        expected = plainly(matrix[r0:r1, c0:c1], field.info.settings.pool) / field.info.sigmas[p]
         assert value == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 
@@ -177,7 +177,7 @@ def test_a_slab_is_the_matrix_over_sigma(tmp_path, rng, mode, shape):
         assert_cells(field)
     rows, cols = matrix_shape(shape)
     assert field.cells.shape == (1, min(rows, 8), min(cols, 9))
-    assert field.sigmas == (pytest.approx(array.std(dtype=np.float64)),)
+    assert field.info.sigmas == (pytest.approx(array.std(dtype=np.float64)),)
     np.testing.assert_array_equal(field.volume()[4, 1:-1, 1:-1], field.cells[0])
     assert not field.volume()[[0, -1]].any()
 
@@ -194,7 +194,8 @@ def test_planes_are_layers_or_experts(tmp_path, rng, kind):
     tensors = {name.format(i): a for i, a in enumerate(arrays)}
     (field,) = fields(tmp_path, tensors, kind=kind, pool="absmax").values()
     np.testing.assert_allclose(field.cells, [a / a.std() for a in arrays], rtol=1e-4)
-    assert field.plan.planes == tuple(f"{'layer' if depth else 'expert'} {i}" for i in range(12))
+    word = "layer" if depth else "expert"
+    assert field.info.plan.planes == tuple(f"{word} {i}" for i in range(12))
 
 
 def test_fused_experts_are_cut_along_the_first_axis(tmp_path, rng):
@@ -295,7 +296,7 @@ def test_an_empty_plane_is_noted_and_the_rest_goes_on(tmp_path, rng):
     tensors = {name.format(i): rng.normal(size=(4, 5)) for i in range(3)}
     tensors[name.format(1)][:] = 0.0
     (field,) = fields(tmp_path, tensors, kind="depth").values()
-    assert field.notes == (f"{name.format(1)}: is all zero; its plane is empty",)
+    assert field.info.notes == (f"{name.format(1)}: is all zero; its plane is empty",)
     assert field.cells.any(axis=(1, 2)).tolist() == [True, False, True]
 
 

@@ -11,9 +11,8 @@ import math
 import os
 import shutil
 import struct
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -47,28 +46,16 @@ _MATERIAL = {
 }
 
 
-def write_glb(
-    path: Path,
-    parts: Iterable[MeshPart],
-    compression: str = "draco",
-    asset_extras: Mapping[str, Any] | None = None,
-    *,
-    generator: str = "Weightwalk",
-) -> None:
-    """Write parts into one GLB: a node a part, under a node a group.
+class Encoding:
+    """Parts on their way into a GLB: Draco runs on all cores while the caller does other work.
+
+    A context manager; at its end what has not been encoded is dropped.
 
     Parameters
     ----------
-    path : Path
-        Written in place; the caller writes beside the target and renames.
     parts : iterable of MeshPart
-        May be a generator; only a few parts are held at a time.
     compression : {"draco", "quantize", "none"}
         Bytes a face, about: 4 to 6, 16 to 20, 22 to 28.
-    asset_extras : mapping, optional
-        Goes to `asset.extras`. NaN and infinities, here and in a part's extras, become strings.
-    generator : str
-        Goes to `asset.generator`.
 
     Raises
     ------
@@ -76,33 +63,81 @@ def write_glb(
         For an unknown `compression`.
     MissingDependencyError
         For "draco" without DracoPy.
-    OutputError
-        If there is no part, the file would pass 4 GiB, or it cannot be written.
     """
-    if compression not in COMPRESSIONS:
-        raise SettingsError(
-            f"unknown GLB compression {compression!r}: choose among {', '.join(COMPRESSIONS)}"
-        )
-    if compression == "draco":
-        draco_module()  # before any work is done
-    encoder, extension = COMPRESSIONS[compression]
-    asset = {"version": "2.0", "generator": generator}
-    with (
-        open_output(path) as file,
-        SpooledTemporaryFile(_SPOOL_BYTES, dir=str(path.parent)) as binary,
-    ):
-        document = _Document(asset | _extras(asset_extras or {}), extension)
-        for part, encoded in _encoded_in_order(parts, encoder):
-            for blob in document.add(part, encoded):
-                binary.write(blob)
-            _check_size(path, document.binary_bytes)
-        if not document.meshes:
-            raise OutputError(f"cannot write {path}: there is no surface to write")
-        head = document.head()
-        _check_size(path, len(head) + document.binary_bytes)
-        file.write(head)
-        binary.seek(0)
-        shutil.copyfileobj(binary, file, 1 << 20)
+
+    def __init__(self, parts: Iterable[MeshPart], compression: str = "draco") -> None:
+        if compression not in COMPRESSIONS:
+            raise SettingsError(
+                f"unknown GLB compression {compression!r}: choose among {', '.join(COMPRESSIONS)}"
+            )
+        encoder, self.extension = COMPRESSIONS[compression]
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
+        self._encoded: Iterable[tuple[MeshPart, Encoded]]
+        if compression == "draco":
+            draco_module()  # before any work is done
+            # DracoPy lets go of the GIL; what comes out is a sixth of what goes in.
+            jobs = [(part, self._pool.submit(encoder, part)) for part in parts]
+            self._encoded = ((part, job.result()) for part, job in jobs)
+        else:
+            self._encoded = ((part, encoder(part)) for part in parts)
+
+    def __enter__(self) -> Encoding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def write(
+        self,
+        path: Path,
+        asset_extras: Mapping[str, Any] | None = None,
+        *,
+        generator: str = "Weightwalk",
+    ) -> None:
+        """Write the file, once: a node a part, under a node a group.
+
+        Parameters
+        ----------
+        path : Path
+            Written in place; the caller writes beside the target and renames.
+        asset_extras : mapping, optional
+            Goes to `asset.extras`. NaN and infinities, here and in a part's extras, become strings.
+        generator : str
+            Goes to `asset.generator`.
+
+        Raises
+        ------
+        OutputError
+            If there is no part, the file would pass 4 GiB, or it cannot be written.
+        """
+        asset = {"version": "2.0", "generator": generator}
+        with (
+            open_output(path) as file,
+            SpooledTemporaryFile(_SPOOL_BYTES, dir=str(path.parent)) as binary,
+        ):
+            document = _Document(asset | _extras(asset_extras or {}), self.extension)
+            for part, encoded in self._encoded:
+                for blob in document.add(part, encoded):
+                    binary.write(blob)
+                _check_size(path, document.binary_bytes)
+            if not document.meshes:
+                raise OutputError(f"cannot write {path}: there is no surface to write")
+            head = document.head()
+            _check_size(path, len(head) + document.binary_bytes)
+            file.write(head)
+            binary.seek(0)
+            shutil.copyfileobj(binary, file, 1 << 20)
+
+
+def write_glb(
+    path: Path,
+    parts: Iterable[MeshPart],
+    compression: str = "draco",
+    asset_extras: Mapping[str, Any] | None = None,
+) -> None:
+    """Encode and write in one go; see `Encoding`."""
+    with Encoding(parts, compression) as encoding:
+        encoding.write(path, asset_extras)
 
 
 class _Document:
@@ -194,26 +229,6 @@ class _Document:
             self.roots.append(len(self.nodes))
             self.nodes.append({"name": name, "children": children})
         return self.groups[name]
-
-
-def _encoded_in_order(
-    parts: Iterable[MeshPart], encoder: Encoder
-) -> Iterator[tuple[MeshPart, Encoded]]:
-    """Encode on all cores (DracoPy lets go of the GIL), a few parts ahead of the writer."""
-    workers = min(os.cpu_count() or 1, 8)
-    ahead: deque[tuple[MeshPart, Future[Encoded]]] = deque()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for part in parts:
-            ahead.append((part, pool.submit(encoder, part)))
-            if len(ahead) > 2 * workers:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        while ahead:
-            first, future = ahead.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _check_size(path: Path, size: int) -> None:
