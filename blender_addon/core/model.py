@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from importlib import import_module
 
 from .color import ColorScale
 from .errors import EmptyFieldError, WeightwalkError
@@ -120,6 +121,10 @@ def _surfaces(
     surfaces: list[Surface] = []
     skips: list[Skip] = []
     notes: list[str] = []
+    with stages.time("imports"):
+        # Here once, so that the stages below tell the time of the work.
+        for name in ("scipy.ndimage", "skimage.measure._marching_cubes_lewiner"):
+            import_module(name)
     sigma = None
     if settings.field.sigma == "all":
         yield Progress("measure σ", 0, 1, "all tensors")

@@ -70,6 +70,7 @@ def plates(exhibits: Iterable[Exhibit], ink: Ink) -> list[bpy.types.Object]:
         body = f"{place} · {surface.field.plan.role} · {shape} · above {surface.level:.2f} σ"
         at = (x - placement.size[0] / 2, front - 0.05, bottom - 0.17)
         plate = text(body, 0.15, at, ink.text, "LEFT")
+        plate.data.resolution_u = 1  # there are as many as tensors, and they are small
         plate.rotation_euler = STANDING
         made.append(plate)
     return made
