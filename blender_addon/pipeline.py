@@ -20,6 +20,7 @@ from .core.errors import MissingDependencyError, OutputError, OutputFolderError
 from .core.model import Model, Progress, captions, steps
 from .core.report import make_report
 from .core.settings import OutputSettings, Settings
+from .quiet import silence
 
 if TYPE_CHECKING:
     import bpy
@@ -224,7 +225,8 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _require_blender(output: OutputSettings) -> None:
     try:
-        import bpy  # noqa: F401
+        with silence():
+            import bpy  # noqa: F401
     except ImportError:
         wanted = " and ".join(sorted({"png", "blend"} & set(output.formats)))
         raise MissingDependencyError(
