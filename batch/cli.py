@@ -21,6 +21,7 @@ from ..core import settings as s
 from ..core.errors import SettingsError, WeightwalkError
 from ..core.model import Progress
 from ..core.readers import open_checkpoint, printable
+from ..pipeline import VERSION
 
 SKIPPED = 3
 INTERRUPTED = 130
@@ -107,7 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="weightwalk", description="See the weights of a neural network.")
+    parser = _Parser(
+        prog="weightwalk",
+        description="See the weights of a neural network.",
+        epilog="Exit status: 0 done, 1 the work failed, 2 bad input, 3 done with parts skipped.",
+    )
+    parser.add_argument("--version", action="version", version=f"weightwalk {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     inspect = commands.add_parser("inspect", help="list the tensors of a model")
     inspect.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file or folder")
@@ -126,8 +132,15 @@ def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", type=Path, metavar="MODEL", help="checkpoint file or folder")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--name", help="file name without ending (default: the model's name)")
-    add("--export", default="stl,glb", metavar="LIST", help="of stl, glb, png, blend; with commas")
-    add("--glb-compression", choices=get_args(s.Compression), default="draco")
+    add(
+        "--export",
+        default="stl,glb",
+        metavar="LIST",
+        help="of stl, glb, png, blend (default: stl,glb)",
+    )
+    add(
+        "--glb-compression", choices=get_args(s.Compression), default="draco", help="default: draco"
+    )
     which = parser.add_argument_group("which tensors")
     add = which.add_argument
     add("--tensors", action="append", default=[], metavar="GLOB", help="by name; repeatable")
@@ -135,12 +148,26 @@ def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-layers", type=int, metavar="N", help="at most N layers")
     what = parser.add_argument_group("what is seen")
     add = what.add_argument
-    add("--field", choices=get_args(s.FieldKind), default="slab", help="what the third axis is")
+    add(
+        "--field", choices=get_args(s.FieldKind), default="slab",
+        help="slab: a plate a tensor, thicker where weights are larger (default); depth: a role "
+        "through the layers; heads: a projection by attention head; experts: a layer's experts",
+    )  # fmt: skip
     add("--rows", type=int, metavar="N", help="grid rows (slab: 64, others: 256)")
     add("--cols", type=int, metavar="N", help="grid columns (slab: 64, others: 256)")
-    add("--pool", choices=get_args(s.Pooling), default="rms", help="entries of a cell to its value")
+    add(
+        "--pool",
+        choices=get_args(s.Pooling),
+        default="rms",
+        help="entries of a cell to its value (default: rms)",
+    )
     add("--smooth", type=float, default=0.0, metavar="CELLS", help="Gaussian blur, in cells")
-    add("--sigma", choices=get_args(s.SigmaScope), default="tensor", help="whose σ is the unit")
+    add(
+        "--sigma",
+        choices=get_args(s.SigmaScope),
+        default="tensor",
+        help="whose σ is the unit (default: tensor)",
+    )
     cut = parser.add_argument_group("where it is cut (one of)")
     add = cut.add_argument
     add("--faces", type=int, metavar="N", help="budget a field (slab: 20000, others: 200000)")
@@ -148,10 +175,10 @@ def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quantile", type=float, metavar="Q", help="fraction of cells below the level")
     picture = parser.add_argument_group("the picture")
     add = picture.add_argument
-    add("--engine", choices=get_args(s.Engine), default="workbench")
-    add("--width", type=int, default=1600, metavar="PIXELS")
-    add("--height", type=int, default=900, metavar="PIXELS")
-    add("--samples", type=int, default=32, metavar="N", help="a pixel, for Cycles and EEVEE")
+    add("--engine", choices=get_args(s.Engine), default="workbench", help="default: workbench")
+    add("--width", type=int, default=1600, metavar="PIXELS", help="default: 1600")
+    add("--height", type=int, default=900, metavar="PIXELS", help="default: 900")
+    add("--samples", type=int, default=32, metavar="N", help="for Cycles and EEVEE (default: 32)")
 
 
 def _layers(text: str) -> tuple[int, int]:
@@ -186,7 +213,8 @@ def _mesh(chosen: argparse.Namespace) -> int:
     result = pipeline.run(settings, output, _show_progress())
     model = result.model
     faces = sum(len(e.part.faces) for e in model.exhibits)
-    print(f"{printable(model.name)}: {len(model.exhibits)} surfaces, {faces:,} faces")
+    count = len(model.exhibits)
+    print(f"{printable(model.name)}: {count} surface{'s' * (count != 1)}, {faces:,} faces")
     for file in result.files:
         print(f"  {printable(file, 1000)}  ({_size(file.stat().st_size)})")
     for note in model.notes:

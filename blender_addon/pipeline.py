@@ -178,7 +178,7 @@ def _save_and_render(
 
     done, total = progress
     blend, picture = Path(f"{base}.blend"), Path(f"{base}.png")
-    yield Progress("files", done, total, blend.name)
+    yield Progress("files", done, total, blend.name if "blend" in output.formats else "scene file")
     with model.stages.time("blend") as stage:
         save(blend)
         stage.bytes = blend.stat().st_size
@@ -228,9 +228,9 @@ def _require_blender(output: OutputSettings) -> None:
         with silence():
             import bpy  # noqa: F401
     except ImportError:
-        wanted = " and ".join(sorted({"png", "blend"} & set(output.formats)))
+        wanted = " and ".join(k for k in output.formats if k in {"png", "blend"})
         raise MissingDependencyError(
-            f"{wanted} needs Blender: install weightwalk[blender] on Python 3.11 or 3.13, "
+            f"to write {wanted} takes Blender: install weightwalk[blender] on Python 3.11 or 3.13, "
             "or run batch/driver.py inside Blender"
         ) from None
 

@@ -26,9 +26,9 @@ COLUMN = 5.2  # from one role to the next
 AISLE = 5.0  # free width in the middle
 SLAB_DEPTH = 0.7
 STRIP_HEIGHT = 0.22
-STRIP_STEP = 0.5
+STRIP_STEP = 0.64
 GAP = 7.0  # from the back of one layer to the front of the next
-STACK = 0.9  # between fields of one role in one layer
+STACK = 1.6  # between fields of one role in one layer
 BASE = 0.35  # of the lowest thing above the floor
 
 
@@ -128,11 +128,13 @@ def corridor(plans: Sequence[Plan]) -> Layout:
     Layout
     """
     cell = PLATE / (max(max(plan.shape[1:]) for plan in plans) + 1)
-    phases = {phase: _Columns([p for p in plans if _stop(p)[0] == phase]) for phase in range(3)}
+    phases = {phase: _Columns([p for p in plans if _stop(p)[0] == phase]) for phase in range(4)}
     if len(plans) == 1:
         only = phases[_stop(plans[0])[0]]
         only.x = dict.fromkeys(only.x, 0.0)
-    base = BASE + STRIP_STEP * max(len(s) for c in phases.values() for s in c.strips.values())
+    base = (
+        BASE + 0.25 + STRIP_STEP * max(len(s) for c in phases.values() for s in c.strips.values())
+    )
     y, placements, stops = 0.0, {}, []
     at_stop: Mapping[tuple[int, str, int], list[Plan]] = defaultdict(list)
     for plan in plans:
@@ -211,19 +213,21 @@ def _plane_step(plan: Plan) -> float:
 
 
 def _stop(plan: Plan) -> tuple[int, str, int]:
-    """Return what sorts a field into its stop: before, in or after the layers."""
+    """Return what sorts a field into its stop: before, in or after the layers, or of no role."""
     if plan.layer is not None:
         return 1, plan.group, plan.layer
     if plan.kind == "depth":
         return 1, "", -1
-    return (0 if role_order(plan.role) < role_order("attn_norm") else 2), "", 0
+    if role_order(plan.role) < role_order("attn_norm"):
+        return 0, "", 0
+    return (3 if role_order(plan.role) >= role_order("final_norm") else 2), "", 0
 
 
 def _label(stop: tuple[int, str, int]) -> str:
     phase, group, layer = stop
     if phase == 1:
         return f"{group} layer {layer}".strip() if layer >= 0 else "all layers"
-    return "embeddings" if phase == 0 else "output"
+    return {0: "embeddings", 2: "other", 3: "output"}[phase]
 
 
 def _bounds(placements: Iterable[Placement]) -> tuple[Vector, Vector]:

@@ -12,7 +12,7 @@ from .exhibit import Exhibit, color_scale, place
 from .fields import Plan, build, shared_sigma
 from .layout import Layout, corridor
 from .plans import Skip, make_plans, select
-from .readers import open_checkpoint, printable
+from .readers import Checkpoint, Tensor, open_checkpoint, printable
 from .settings import Settings
 from .stages import Stages
 from .surfaces import Surface, extract
@@ -98,6 +98,7 @@ def steps(settings: Settings) -> Steps:
         tensors, skips = select(checkpoint, settings.selection)
         plans, unfit = make_plans(tensors, settings.field)
         skips += unfit
+        left_out = [] if settings.selection.patterns else _left_out(checkpoint, tensors, plans)
         surfaces, empty, notes = yield from _surfaces(plans, settings, stages)
     skips += empty
     if not surfaces:
@@ -111,7 +112,7 @@ def steps(settings: Settings) -> Steps:
         exhibits = tuple(place(s, layout, scale, checkpoint.name) for s in surfaces)
     return Model(
         checkpoint.name, settings, exhibits, layout, scale, tuple(skips),
-        [*checkpoint.notes, *notes], stages,
+        [*checkpoint.notes, *left_out, *notes], stages,
     )  # fmt: skip
 
 
@@ -151,29 +152,53 @@ def _surfaces(
 
 
 def captions(model: Model) -> tuple[str, ...]:
-    """Return the legend's lines: what is seen, in what unit, and at which level it is cut."""
+    """Return the legend's lines: what is seen, in what unit, at which level, and what is not."""
     settings = model.settings
     pooling = {
         "rms": "root mean square of the weights under a cell",
         "absmax": "largest weight under a cell, with its sign,",
         "mean": "mean of the weights under a cell",
     }[settings.field.pool]
-    matrices = [e for e in model.exhibits if not e.placement.strip]
-    levels = [e.surface.level for e in matrices or model.exhibits]
-    low, high = min(levels), max(levels)
-    cut = f"{low:.2f} σ" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f} σ"
-    sides = "below minus or above" if settings.field.signed else "above"
-    unit = "its tensor's" if settings.field.sigma == "tensor" else "all tensors'"
-    budget = settings.surface.budget(settings.field.kind)
-    why = f"; each level spends at most {budget:,} faces" if budget else ""
     planes = {
         "slab": "each plate is one tensor; it is thicker where its weights are larger",
         "depth": "each plane is a layer: what runs through is used by every layer",
         "heads": "each plane is a head: what runs through is used by every head",
         "experts": "each plane is an expert: what runs through is used by every expert",
     }[settings.field.kind]
-    return (
-        planes,
-        f"solid where the {pooling} lies {sides} {cut}",
-        f"σ is {unit} standard deviation{why}",
-    )
+    unit = "its tensor's" if settings.field.sigma == "tensor" else "all tensors'"
+    budget = settings.surface.budget(settings.field.kind)
+    why = f"; each level spends at most {budget:,} faces" if budget else ""
+    lines = [planes, f"solid where the {pooling} lies {_levels(model)}"]
+    lines.append(f"σ is {unit} standard deviation{why}")
+    if model.skips:
+        first = f"{printable(model.skips[0].name, 60)} {printable(model.skips[0].reason, 60)}"
+        more = f", and {len(model.skips) - 1} more in the report" if len(model.skips) > 1 else ""
+        lines.append(f"not shown: {first}{more}")
+    return tuple(lines)
+
+
+def _levels(model: Model) -> str:
+    """Say beyond which levels there is something, for matrices and vectors apart."""
+    beyond = "beyond ±" if model.settings.field.signed else "above "
+    said = []
+    for strips in (False, True):
+        levels = [e.surface.level for e in model.exhibits if e.placement.strip is strips]
+        if levels:
+            low, high = f"{min(levels):.2f}", f"{max(levels):.2f}"
+            said.append(beyond + (f"{low} σ" if low == high else f"{low} to {high} σ"))
+    return f"{said[0]} (vectors: {said[1]})" if len(said) == 2 else said[0]
+
+
+def _left_out(checkpoint: Checkpoint, chosen: list[Tensor], plans: list[Plan]) -> list[str]:
+    """Say which tensors nobody excluded and yet no plan has."""
+    notes = []
+    integers = [t.name for t in checkpoint.values() if t.decodable and not t.is_float]
+    if integers:
+        name = printable(integers[0])
+        notes.append(f"{len(integers)} of integers, such as {name}: shown when named exactly")
+    planned = {part.tensor.name for plan in plans for part in plan.parts}
+    unfit = [t.name for t in chosen if t.name not in planned and 0 not in t.shape]
+    if unfit:
+        kind = plans[0].kind
+        notes.append(f"{len(unfit)} have no place in {kind} fields, such as {printable(unfit[0])}")
+    return [f"tensors not shown: {note}" for note in notes]

@@ -127,8 +127,8 @@ def make_plans(tensors: list[Tensor], settings: FieldSettings) -> tuple[list[Pla
     plans, skips = makers[settings.kind](tensors, settings.grid)
     if not plans:
         reason = f" ({printable(skips[0].name)}: {skips[0].reason})" if skips else ""
-        there = _some(t.name for t in tensors)
-        raise SelectionError(f"{_WHY_NOT[settings.kind]} among {there}{reason}")
+        chosen = f"{len(tensors)} tensors, such as {_some(t.name for t in tensors)}"
+        raise SelectionError(f"{_WHY_NOT[settings.kind]} among the {chosen}{reason}")
     return _unique(plans), skips
 
 
@@ -146,10 +146,11 @@ def _unique(plans: list[Plan]) -> list[Plan]:
 
 
 _WHY_NOT = {
-    "slab": "no tensor has entries",
-    "depth": "no matrix of the same role and shape stands in two or more layers",
-    "heads": "no attention projection whose heads are known from config.json",
-    "experts": "no experts, neither one by one nor fused,",
+    "slab": "no tensor with entries is",
+    "depth": "no matrix that has the same role and shape in two or more layers is",
+    "heads": "no attention projection whose heads the model's config.json tells "
+    "(num_attention_heads) is",
+    "experts": "no experts, neither one by one nor fused, are",
 }
 
 

@@ -69,7 +69,7 @@ class Surface:
         Fraction of the field's cells whose magnitude is below the level.
     mesh : Mesh
     cells : ndarray of int32, shape (n,)
-        Flat index into the field's grid of the cell under each vertex.
+        Flat index into the field's grid of the cell that each vertex shows, on the inside of it.
     values : ndarray of float32, shape (n,)
         Value of that cell in σ; NaN over non-finite cells.
     components, permuted : Components or None
@@ -134,7 +134,7 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
     values = np.where(field.nonfinite, np.float32(np.nan), field.cells).ravel()
     surfaces = []
     for sign, mesh in meshes.items():
-        cells = _cells_under(field, mesh.vertices)
+        cells = _cells_under(field, mesh.vertices, sign)
         surfaces.append(
             Surface(
                 field.info, sign, level, quantile, mesh, cells, values[cells],
@@ -145,11 +145,9 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
     if marker is not None:
         corners = marker.vertices.reshape(-1, CORNERS_PER_BOX, 3)
         inward = 0.5 * np.sign(corners.mean(axis=1, keepdims=True) - corners)
-        cells = _cells_under(field, (corners + inward).reshape(-1, 3))
+        cells = _cells_under(field, (corners + inward).reshape(-1, 3), 1)
         unknown = np.full(len(cells), np.nan, np.float32)
-        surfaces.append(
-            Surface(field.info, 0, level, quantile, marker, cells, unknown, None, None)
-        )
+        surfaces.append(Surface(field.info, 0, level, quantile, marker, cells, unknown, None, None))
     return surfaces
 
 
@@ -282,12 +280,20 @@ def _crossed(volume: Float32, level: float) -> Bool:
     return crossed
 
 
-def _cells_under(field: Field, vertices: Float32) -> Int32:
-    planes, rows, cols = field.cells.shape
-    nearest = np.rint(vertices).astype(np.int32)
-    p = 0 if field.is_slab else np.clip(nearest[:, 0], 0, planes - 1)
-    r, c = np.clip(nearest[:, 1], 0, rows - 1), np.clip(nearest[:, 2], 0, cols - 1)
-    return np.asarray((p * rows + r) * cols + c, dtype=np.int32)
+def _cells_under(field: Field, vertices: Float32, sign: int) -> Int32:
+    """Return the cell that each vertex shows: of the two that its grid edge joins, the one inside.
+
+    The other one lies below the level, and its colour would contradict the legend.
+    """
+    last = np.array(field.cells.shape, np.int32) - 1
+    ends = []
+    for rounded in (np.floor(vertices), np.ceil(vertices)):
+        plane, row, col = np.clip(rounded.astype(np.int32), 0, last).T
+        if field.is_slab:
+            plane = np.zeros_like(row)
+        ends.append((plane * (last[1] + 1) + row) * (last[2] + 1) + col)
+    first, second = (sign * field.cells.ravel()[end] for end in ends)
+    return np.where(first >= second, *ends).astype(np.int32)
 
 
 def _marker(field: Field, budget: int | None) -> Mesh | None:

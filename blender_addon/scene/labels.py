@@ -62,29 +62,35 @@ def plates(exhibits: Iterable[Exhibit], ink: Ink) -> list[bpy.types.Object]:
     """Return a name plate at the foot of each field: its role, shape, and level."""
     made = []
     for exhibit in {e.surface.field.plan.name: e for e in exhibits}.values():
-        surface, placement = exhibit.surface, exhibit.placement
+        placement = exhibit.placement
         x, y, z = placement.origin
         front, bottom = y - placement.size[1] / 2, z - placement.size[2] / 2
-        shape = exhibit.part.extras["shape"].replace("x", " × ")
-        place = placement.collection
-        body = f"{place} · {surface.field.plan.role} · {shape} · above {surface.level:.2f} σ"
         at = (x - placement.size[0] / 2, front - 0.05, bottom - 0.17)
-        plate = text(body, 0.15, at, ink.text, "LEFT")
-        plate.data.resolution_u = 1  # there are as many as tensors, and they are small
+        plate = text(_plate(exhibit), 0.15, at, ink.text, "LEFT")
         plate.rotation_euler = STANDING
         made.append(plate)
     return made
 
 
-def signs(
-    layout: Layout, exhibits: Sequence[Exhibit], ink: Ink
-) -> list[bpy.types.Object]:
+def _plate(exhibit: Exhibit) -> str:
+    """Return where a field belongs, its role, its shape and its level."""
+    surface, plan = exhibit.surface, exhibit.surface.field.plan
+    place = exhibit.placement.collection
+    if len(plan.planes) > 1:
+        place = f"{plan.planes[0]} to {plan.planes[-1].rpartition(' ')[2]}"
+    expert = plan.parts[0].tensor.names.expert if plan.kind == "slab" else None
+    role = plan.role if expert is None else f"{plan.role} · expert {expert}"
+    shape = exhibit.part.extras["shape"].replace("x", " × ")
+    beyond = "beyond ±" if surface.field.settings.signed else "above "
+    return f"{place} · {role} · {shape} · {beyond}{surface.level:.2f} σ"
+
+
+def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.types.Object]:
     """Return the layers' names on the left and the roles' names at the head, on the floor."""
     size = _size(layout)
-    left = layout.low[0]
     made = [
-        text(name, size, (left - 1.5 * size, y, 0.02), ink.text, "RIGHT")
-        for name, y in _names(layout, exhibits)
+        text(name, size, (left - size, y, 0.02), ink.text, "RIGHT")
+        for name, left, y in _names(layout, exhibits)
     ]
     front = next((s.y for s in layout.stops if "layer" in s.label), layout.low[1])
     if len(layout.columns) > 1:
@@ -93,17 +99,23 @@ def signs(
     return made
 
 
-def _names(layout: Layout, exhibits: Sequence[Exhibit]) -> list[tuple[str, float]]:
-    """Return what stands at which Y: the stops, or the planes of a volume that is alone."""
+def _names(layout: Layout, exhibits: Sequence[Exhibit]) -> list[tuple[str, float, float]]:
+    """Return what stands at which left end and Y: the stops, or the planes of a lone volume."""
     plans = {e.surface.field.plan.name: e for e in exhibits}
     first = exhibits[0]
     planes = first.surface.field.plan.planes
     if len(plans) > 1 or len(planes) < 2:
-        return [(stop.label, stop.y) for stop in layout.stops]
+        left: dict[str, float] = {}
+        for e in exhibits:
+            x = e.placement.origin[0] - e.placement.size[0] / 2
+            stop = e.placement.collection
+            left[stop] = min(left.get(stop, x), x)
+        return [(stop.label, left[stop.label], stop.y) for stop in layout.stops]
     y, step = first.placement.origin[1], first.placement.step[1]
     every = max(len(planes) // 12, 1)
     middle = (len(planes) - 1) / 2
-    return [(p, y + (i - middle) * step) for i, p in enumerate(planes)][::every]
+    names = [(p, layout.low[0], y + (i - middle) * step) for i, p in enumerate(planes)]
+    return names[::every]
 
 
 def _size(layout: Layout) -> float:

@@ -123,8 +123,9 @@ def draco_module() -> Any:
         import DracoPy
     except ImportError as error:
         raise MissingDependencyError(
-            'GLB with Draco compression needs DracoPy: pip install "DracoPy>=2.2", '
-            "or choose the compression 'quantize' or 'none'"
+            "GLB with Draco compression needs DracoPy: inside Blender, install the Weightwalk "
+            'extension; elsewhere, pip install "DracoPy>=2.2"; or choose the compression '
+            "'quantize' or 'none'"
         ) from error
     return DracoPy
 
