@@ -27,7 +27,7 @@ AISLE = 5.0  # free width in the middle
 SLAB_DEPTH = 0.7
 STRIP_HEIGHT = 0.22
 STRIP_STEP = 0.64
-GAP = 7.0  # from the back of one layer to the front of the next
+GAP = 8.5  # from the back of one layer to the front of the next
 STACK = 1.6  # between fields of one role in one layer
 BASE = 0.35  # of the lowest thing above the floor
 

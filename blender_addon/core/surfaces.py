@@ -293,7 +293,7 @@ def _cells_under(field: Field, vertices: Float32, sign: int) -> Int32:
             plane = np.zeros_like(row)
         ends.append((plane * (last[1] + 1) + row) * (last[2] + 1) + col)
     first, second = (sign * field.cells.ravel()[end] for end in ends)
-    return np.where(first >= second, *ends).astype(np.int32)
+    return np.asarray(np.where(first >= second, ends[0], ends[1]), dtype=np.int32)
 
 
 def _marker(field: Field, budget: int | None) -> Mesh | None:

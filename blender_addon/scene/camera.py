@@ -36,7 +36,7 @@ def overview(points: Float64, toward: Float64, aspect: float) -> tuple[bpy.types
     position, far = _fit(points @ np.column_stack([right, up, forward]), aspect)
     data = bpy.data.cameras.new("Overview")
     data.lens, data.sensor_width, data.sensor_fit = LENS, SENSOR, "HORIZONTAL"
-    data.clip_start, data.clip_end = 0.05, 4.0 * far
+    data.clip_start, data.clip_end = far / 1000.0, 4.0 * far
     camera = bpy.data.objects.new("Overview", data)
     axes = np.column_stack([right, up, -forward])
     matrix = np.eye(4)

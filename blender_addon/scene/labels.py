@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import cos, pi, radians, sin
+from textwrap import wrap
 
 import bpy
 import numpy as np
@@ -15,7 +16,7 @@ from ..core.layout import Layout, Vector
 from .mesh import color_attribute, new_mesh
 
 STANDING: Vector = (pi / 2, 0.0, 0.0)
-LYING: Vector = (0.0, 0.0, 0.0)
+ABOVE = 0.06  # of what is written on the floor
 
 
 @dataclass(frozen=True)
@@ -89,33 +90,27 @@ def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.typ
     """Return the layers' names on the left and the roles' names at the head, on the floor."""
     size = _size(layout)
     made = [
-        text(name, size, (left - size, y, 0.02), ink.text, "RIGHT")
-        for name, left, y in _names(layout, exhibits)
+        text(name, size, (layout.low[0] - size, y, ABOVE), ink.text, "RIGHT")
+        for name, y in _names(layout, exhibits)
     ]
     front = next((s.y for s in layout.stops if "layer" in s.label), layout.low[1])
     if len(layout.columns) > 1:
         for role, x in layout.columns.items():
-            made.append(text(role, min(size, 1.1), (x, front - 1.6, 0.02), ink.text))
+            made.append(text(role, min(size, 1.1), (x, front - 1.6, ABOVE), ink.text))
     return made
 
 
-def _names(layout: Layout, exhibits: Sequence[Exhibit]) -> list[tuple[str, float, float]]:
-    """Return what stands at which left end and Y: the stops, or the planes of a lone volume."""
+def _names(layout: Layout, exhibits: Sequence[Exhibit]) -> list[tuple[str, float]]:
+    """Return what stands at which Y: the stops, or the planes of a volume that is alone."""
     plans = {e.surface.field.plan.name: e for e in exhibits}
     first = exhibits[0]
     planes = first.surface.field.plan.planes
     if len(plans) > 1 or len(planes) < 2:
-        left: dict[str, float] = {}
-        for e in exhibits:
-            x = e.placement.origin[0] - e.placement.size[0] / 2
-            stop = e.placement.collection
-            left[stop] = min(left.get(stop, x), x)
-        return [(stop.label, left[stop.label], stop.y) for stop in layout.stops]
+        return [(stop.label, stop.y) for stop in layout.stops]
     y, step = first.placement.origin[1], first.placement.step[1]
     every = max(len(planes) // 12, 1)
     middle = (len(planes) - 1) / 2
-    names = [(p, layout.low[0], y + (i - middle) * step) for i, p in enumerate(planes)]
-    return names[::every]
+    return [(p, y + (i - middle) * step) for i, p in enumerate(planes)][::every]
 
 
 def _size(layout: Layout) -> float:
@@ -131,23 +126,28 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> list[bpy.type
     about Z by an angle in radians to face the camera.
     """
     unit = max(layout.high[0] - layout.low[0], 0.45 * (layout.high[1] - layout.low[1]), 7.0) / 36.0
-    width = 14.0 * unit
     desk = bpy.data.objects.new("Legend", None)
     desk.empty_display_size = unit
+    size, middle = np.subtract(layout.high, layout.low), np.add(layout.high, layout.low) / 2
+    # A long corridor leaves room on its left, and none to spare before it.
+    aside = turn == 0.0 and size[1] > size[0]
+    lines = [part for line in what.lines for part in wrap(line, 48)] if aside else what.lines
     # Its lower edge, below the ticks, rests on the floor; its upper one hides nothing behind it.
-    upper, lower = 5.2 * unit, (2.35 - 0.95 * len(what.lines) - 1.6) * unit
-    tilt = radians(30.0)
-    clear = 3.0 + upper * cos(tilt) + (upper - lower) * sin(tilt)
-    size = np.subtract(layout.high, layout.low)
-    away = abs(size[0] * sin(turn)) / 2 + size[1] * cos(turn) / 2 + clear
-    middle = np.add(layout.high, layout.low) / 2
-    x, y = middle[0] + away * sin(turn), middle[1] - away * cos(turn)
+    bottom = (1.85 - 0.95 * len(lines)) * unit
+    upper, lower, tilt = 5.2 * unit, bottom - 1.1 * unit, radians(30.0)
+    if aside:
+        half = 0.17 * max(map(len, (*lines, 2 * what.title)))
+        stops = 0.62 * _size(layout) * max(len(stop.label) for stop in layout.stops)
+        x, y = layout.low[0] - stops - (half + 2.0) * unit, layout.low[1]
+    else:
+        clear = 3.0 + upper * cos(tilt) + (upper - lower) * sin(tilt)
+        away = abs(size[0] * sin(turn)) / 2 + size[1] * cos(turn) / 2 + clear
+        x, y = middle[0] + away * sin(turn), middle[1] - away * cos(turn)
     desk.location, desk.rotation_euler = (x, y, 0.05 - lower * sin(tilt)), (tilt, 0.0, turn)
     made = [text(what.title, 1.5 * unit, (0.0, 3.6 * unit, 0.0), ink.text)]
-    for i, line in enumerate(what.lines):
+    for i, line in enumerate(lines):
         made.append(text(line, 0.68 * unit, (0.0, (2.35 - 0.95 * i) * unit, 0.0), ink.text))
-    bottom = (2.35 - 0.95 * len(what.lines) - 0.5) * unit
-    made += _bar(what, width, bottom, unit, ink)
+    made += _bar(what, 14.0 * unit, bottom, unit, ink)
     for part in made:
         part.parent = desk
     return [desk, *made]
