@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ..core import settings as s
 from ..core.errors import SettingsError, WeightwalkError
-from ..core.model import Progress
-from ..core.readers import open_checkpoint, printable
-from ..pipeline import VERSION
+from ..core.text import printable
+from ..version import VERSION
+
+if TYPE_CHECKING:
+    from ..core.model import Progress
 
 SKIPPED = 3
 INTERRUPTED = 130
@@ -82,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("\nweightwalk: interrupted; nothing was written", file=sys.stderr)
+        print("\nweightwalk: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has gone, as in `weightwalk inspect … | head`.
@@ -225,6 +227,8 @@ def _mesh(chosen: argparse.Namespace) -> int:
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
+    from ..core.readers import open_checkpoint
+
     with open_checkpoint(chosen.model) as checkpoint:
         tensors: list[dict[str, Any]] = [
             {

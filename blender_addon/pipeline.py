@@ -20,15 +20,14 @@ from .core.errors import MissingDependencyError, OutputError, OutputFolderError
 from .core.model import Model, Progress, captions, steps
 from .core.report import make_report
 from .core.settings import OutputSettings, Settings
-from .quiet import silence
+from .quiet import held_signals, silence
+from .version import VERSION
 
 if TYPE_CHECKING:
     import bpy
 
 T = TypeVar("T")
 Show = Callable[[Progress], None]
-
-VERSION = "0.1.0"
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _require_blender(output: OutputSettings) -> None:
     try:
-        with silence():
+        with held_signals(), silence():
             import bpy  # noqa: F401
     except ImportError:
         wanted = " and ".join(k for k in output.formats if k in {"png", "blend"})

@@ -295,6 +295,21 @@ def children(pid):
     return [*below, *itertools.chain.from_iterable(map(children, below))]
 
 
+@pytest.mark.bpy
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_blender_starts_it_ends_without_a_crash(model, tmp_path, number):
+    command = [*COMMAND, str(model), "--out", str(tmp_path / "new"), "--export", "blend"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "/bpy/" not in maps.read_text():  # its library is not loaded yet
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said.split()) == (130, ["weightwalk:", "interrupted"])
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EmptyFieldError
+from .errors import EmptyFieldError, SettingsError
 from .pooling import Int64, Moments, Pooled, measure, pool
 from .readers import printable
 from .settings import FieldKind, FieldSettings
@@ -189,23 +189,41 @@ class Field:
             inner[...] = values
         return padded
 
+    @property
+    def known(self) -> Bool:
+        """Cells with a value: finite, and not in an empty plane. Shape as `cells`."""
+        measured = np.array(self.info.sigmas) > 0.0
+        return ~self.nonfinite & measured[:, None, None]
+
     def permuted(self) -> Float32:
         """Return `cells` with the pooled values in random order (fixed seed), then smoothed.
 
-        What structure there is in it is chance: the measure against which to hold the field.
+        What structure there is in it is chance: the measure against which to hold the field. Cells
+        without a value keep their places.
         """
-        shuffled = np.random.default_rng(0).permutation(self.unsmoothed.ravel())
-        return smooth(shuffled.reshape(self.unsmoothed.shape), self.info.settings.smooth)
+        shuffled = np.zeros_like(self.unsmoothed)
+        values = self.unsmoothed[self.known]
+        shuffled[self.known] = np.random.default_rng(0).permutation(values)
+        return smooth(shuffled, self.info.settings.smooth, self.nonfinite)
 
 
-def smooth(cells: Float32, sigma: float) -> Float32:
-    """Blur rows and columns with a Gaussian of `sigma` cells; planes are kept apart."""
+def smooth(cells: Float32, sigma: float, unknown: Bool) -> Float32:
+    """Blur rows and columns with a Gaussian of `sigma` cells; planes are kept apart.
+
+    Unknown cells, which hold 0, have no weight in the blur and stay 0.
+    """
     if sigma == 0.0:
         return cells
     from scipy import ndimage
 
-    result: Float32 = ndimage.gaussian_filter(cells, (0.0, sigma, sigma), mode="reflect")
-    return result
+    def blur(values: Float32) -> Float32:
+        result: Float32 = ndimage.gaussian_filter(values, (0.0, sigma, sigma), mode="reflect")
+        return result
+
+    if not unknown.any():
+        return blur(cells)
+    weight = blur((~unknown).astype(np.float32))
+    return np.where(unknown, np.float32(0.0), blur(cells) / np.maximum(weight, 1e-6))
 
 
 def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None) -> Field:
@@ -247,6 +265,11 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
             plane += 1
     if not np.isfinite(cells).all():
         raise EmptyFieldError("values in σ are beyond single precision")
+    if nonfinite.any():
+        notes.append(
+            f"{plan.name}: {nonfinite.sum()} of {nonfinite.size} cells hold NaN or infinity; "
+            "their finite entries are not shown"
+        )
     seen = [grid for grid in pooled if grid.moments.count]
     info = FieldInfo(
         plan,
@@ -258,8 +281,7 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
         max(grid.high for grid in seen),
         tuple(notes),
     )
-    smoothed = np.where(nonfinite, np.float32(0.0), smooth(cells, settings.smooth))
-    return Field(info, smoothed, cells, nonfinite)
+    return Field(info, smooth(cells, settings.smooth, nonfinite), cells, nonfinite)
 
 
 def _empty(part: Part, grid: Pooled) -> str:
@@ -277,7 +299,15 @@ def _empty(part: Part, grid: Pooled) -> str:
 
 
 def shared_sigma(plans: Iterable[Plan]) -> float | None:
-    """Return one σ over all finite entries of all tensors of some plans, or None if it is zero."""
+    """Return one σ over all finite entries of all tensors of some plans, or None if it is zero.
+
+    Raises
+    ------
+    SettingsError
+        Double precision cannot hold it.
+    """
     tensors = {part.tensor.name: part.tensor for plan in plans for part in plan.parts}
     total = sum((measure(t) for t in tensors.values()), Moments())
-    return total.sigma if math.isfinite(total.sigma) and total.sigma > 0 else None
+    if not math.isfinite(total.sigma):
+        raise SettingsError("sigma: one for all tensors is beyond double precision; use 'tensor'")
+    return total.sigma or None

@@ -170,6 +170,8 @@ def captions(model: Model) -> tuple[str, ...]:
     why = f"; each level spends at most {budget:,} faces" if budget else ""
     lines = [planes, f"solid where the {pooling} lies {_levels(model)}"]
     lines.append(f"σ is {unit} standard deviation{why}")
+    if settings.field.smooth:
+        lines.append(f"smoothed by a Gaussian of {settings.field.smooth:g} cells")
     if model.skips:
         first = f"{printable(model.skips[0].name, 60)} {printable(model.skips[0].reason, 60)}"
         more = f", and {len(model.skips) - 1} more in the report" if len(model.skips) > 1 else ""
@@ -182,11 +184,12 @@ def _levels(model: Model) -> str:
     beyond = "beyond ±" if model.settings.field.signed else "above "
     said = []
     for strips in (False, True):
-        levels = [e.surface.level for e in model.exhibits if e.placement.strip is strips]
+        cut = [e for e in model.exhibits if e.surface.sign and e.placement.strip is strips]
+        levels = [e.surface.level for e in cut]
         if levels:
             low, high = f"{min(levels):.2f}", f"{max(levels):.2f}"
             said.append(beyond + (f"{low} σ" if low == high else f"{low} to {high} σ"))
-    return f"{said[0]} (vectors: {said[1]})" if len(said) == 2 else said[0]
+    return f"{said[0]} (vectors: {said[1]})" if len(said) == 2 else "".join(said)
 
 
 def _left_out(checkpoint: Checkpoint, chosen: list[Tensor], plans: list[Plan]) -> list[str]:

@@ -190,7 +190,9 @@ class OutputSettings:
         if self.name is not None and (
             not self.name or self.name in {".", ".."} or set(self.name) & set('/\\:*?"<>|\0\n\r')
         ):
-            raise SettingsError(f"name: {self.name!r} cannot be a file name")
+            raise SettingsError(f"name: {self.name[:80]!r} cannot be a file name")
+        if self.name is not None and len(self.name.encode("utf-8", "replace")) > 200:
+            raise SettingsError("name: longer than 200 bytes cannot be a file name")
 
     @property
     def needs_blender(self) -> bool:

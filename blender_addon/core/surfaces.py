@@ -66,7 +66,7 @@ class Surface:
     level : float
         In σ, positive.
     quantile : float
-        Fraction of the field's cells whose magnitude is below the level.
+        Fraction of the field's cells with a value whose magnitude is below the level.
     mesh : Mesh
     cells : ndarray of int32, shape (n,)
         Flat index into the field's grid of the cell that each vertex shows, on the inside of it.
@@ -116,11 +116,13 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
     volume = field.volume()
     budget = settings.budget(field.info.plan.kind)
     marker = _marker(field, budget)
-    magnitudes = np.abs(field.cells)
+    magnitudes = np.abs(field.cells[field.known])
     if budget is None:
-        level = settings.level or float(np.quantile(magnitudes, settings.quantile or 0.0))
+        level = settings.level or _quantile(magnitudes, settings.quantile or 0.0)
         level, meshes = _cut(field, volume, level)
-        reason = f"no cell lies above {level:.4g} σ; the largest is {magnitudes.max():.4g} σ"
+        reason = (
+            f"no cell lies above {level:.4g} σ; the largest is {magnitudes.max(initial=0.0):.4g} σ"
+        )
         if level <= 0.0:
             reason = "the level is zero in single precision, and so are the cells there"
     else:
@@ -129,7 +131,7 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
         reason = f"no level gives a surface of at most {room} faces"
     if not meshes and marker is None:
         raise EmptyFieldError(reason)
-    quantile = float(np.count_nonzero(magnitudes < level) / magnitudes.size)
+    quantile = float(np.count_nonzero(magnitudes < level) / max(magnitudes.size, 1))
     permuted = field.permuted() if meshes else field.cells
     values = np.where(field.nonfinite, np.float32(np.nan), field.cells).ravel()
     surfaces = []
@@ -149,6 +151,10 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
         unknown = np.full(len(cells), np.nan, np.float32)
         surfaces.append(Surface(field.info, 0, level, quantile, marker, cells, unknown, None, None))
     return surfaces
+
+
+def _quantile(magnitudes: Float32, fraction: float) -> float:
+    return float(np.quantile(magnitudes, fraction)) if magnitudes.size else 0.0
 
 
 def _within_budget(field: Field, volume: Float32, budget: int) -> tuple[float, dict[int, Mesh]]:

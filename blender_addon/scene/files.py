@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import disk_usage
 
 import bpy
 
@@ -27,5 +28,6 @@ def save(path: Path) -> None:
     except RuntimeError as error:
         # Blender's reason is often another one than the disk's.
         said = f" ({' '.join(str(error).split())})"
-    if said or not path.exists():
+    # On a disk that fills Blender may report success for a file that is cut.
+    if said or not path.exists() or not disk_usage(path.parent).free:
         raise OutputError(f"cannot write {path}: Blender could not; is the disk full?{said}")

@@ -13,10 +13,12 @@ import numpy as np
 from ..core.color import ColorScale
 from ..core.exhibit import Exhibit
 from ..core.layout import Layout, Vector
+from ..core.readers import printable
 from .mesh import color_attribute, new_mesh
 
 STANDING: Vector = (pi / 2, 0.0, 0.0)
-ABOVE = 0.06  # of what is written on the floor
+LONGEST = 40  # letters of a name
+ABOVE = 0.06  # metres, of what is written on the floor
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def text(
 ) -> bpy.types.Object:
     """Make a line of text of a height in metres, lying on the floor to be read from -Y."""
     curve = bpy.data.curves.new(body[:60], "FONT")
-    curve.body, curve.size, curve.align_x = body, size, align
+    # A text of a million letters, out of a hostile file, would take Blender hours.
+    curve.body, curve.size, curve.align_x = printable(body, 4 * LONGEST), size, align
     curve.resolution_u = 2
     curve.materials.append(material)
     made = bpy.data.objects.new(f"Label {body[:48]}", curve)
@@ -76,11 +79,12 @@ def plates(exhibits: Iterable[Exhibit], ink: Ink) -> list[bpy.types.Object]:
 def _plate(exhibit: Exhibit) -> str:
     """Return where a field belongs, its role, its shape and its level."""
     surface, plan = exhibit.surface, exhibit.surface.field.plan
-    place = exhibit.placement.collection
+    place = printable(exhibit.placement.collection, LONGEST)
     if len(plan.planes) > 1:
         place = f"{plan.planes[0]} to {plan.planes[-1].rpartition(' ')[2]}"
     expert = plan.parts[0].tensor.names.expert if plan.kind == "slab" else None
-    role = plan.role if expert is None else f"{plan.role} · expert {expert}"
+    role = printable(plan.role, LONGEST)
+    role = role if expert is None else f"{role} · expert {expert}"
     shape = exhibit.part.extras["shape"].replace("x", " × ")
     beyond = "beyond ±" if surface.field.settings.signed else "above "
     return f"{place} · {role} · {shape} · {beyond}{surface.level:.2f} σ"
@@ -90,13 +94,15 @@ def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.typ
     """Return the layers' names on the left and the roles' names at the head, on the floor."""
     size = _size(layout)
     made = [
-        text(name, size, (layout.low[0] - size, y, ABOVE), ink.text, "RIGHT")
+        text(printable(name, LONGEST), size, (layout.low[0] - size, y, ABOVE), ink.text, "RIGHT")
         for name, y in _names(layout, exhibits)
     ]
     front = next((s.y for s in layout.stops if "layer" in s.label), layout.low[1])
     if len(layout.columns) > 1:
         for role, x in layout.columns.items():
-            made.append(text(role, min(size, 1.1), (x, front - 1.6, ABOVE), ink.text))
+            made.append(
+                text(printable(role, LONGEST), min(size, 1.1), (x, front - 1.6, ABOVE), ink.text)
+            )
     return made
 
 
@@ -136,15 +142,16 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> list[bpy.type
     bottom = (1.85 - 0.95 * len(lines)) * unit
     upper, lower, tilt = 5.2 * unit, bottom - 1.1 * unit, radians(30.0)
     if aside:
-        half = 0.17 * max(map(len, (*lines, 2 * what.title)))
-        stops = 0.62 * _size(layout) * max(len(stop.label) for stop in layout.stops)
+        half = 0.17 * max(map(len, (*lines, 2 * what.title[:LONGEST])))
+        longest = min(max(len(stop.label) for stop in layout.stops), LONGEST)
+        stops = 0.62 * _size(layout) * longest
         x, y = layout.low[0] - stops - (half + 2.0) * unit, layout.low[1]
     else:
         clear = 3.0 + upper * cos(tilt) + (upper - lower) * sin(tilt)
         away = abs(size[0] * sin(turn)) / 2 + size[1] * cos(turn) / 2 + clear
         x, y = middle[0] + away * sin(turn), middle[1] - away * cos(turn)
     desk.location, desk.rotation_euler = (x, y, 0.05 - lower * sin(tilt)), (tilt, 0.0, turn)
-    made = [text(what.title, 1.5 * unit, (0.0, 3.6 * unit, 0.0), ink.text)]
+    made = [text(printable(what.title, LONGEST), 1.5 * unit, (0.0, 3.6 * unit, 0.0), ink.text)]
     for i, line in enumerate(lines):
         made.append(text(line, 0.68 * unit, (0.0, (2.35 - 0.95 * i) * unit, 0.0), ink.text))
     made += _bar(what, 14.0 * unit, bottom, unit, ink)

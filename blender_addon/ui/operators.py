@@ -46,13 +46,16 @@ class LoadModel(bpy.types.Operator):
         def show(progress: Progress) -> None:
             manager.progress_update(100 * progress.done / max(progress.total, 1))
 
+        path = Path(bpy.path.abspath(self.filepath))
         manager.progress_begin(0, 100)
         try:
-            path = Path(bpy.path.abspath(self.filepath))
             model = pipeline.drain(steps(Settings(path)), show)
             root = pipeline.show_in(context.scene, model)
         except WeightwalkError as error:
             self.report({"ERROR"}, printable(error, 2000))
+            return {"CANCELLED"}
+        except MemoryError:
+            self.report({"ERROR"}, f"{path.name}: there is not enough memory for this model")
             return {"CANCELLED"}
         finally:
             manager.progress_end()

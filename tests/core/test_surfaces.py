@@ -14,7 +14,7 @@ from scipy import ndimage
 from weightwalk.core import geometry
 from weightwalk.core.color import NONFINITE, ColorScale
 from weightwalk.core.errors import EmptyFieldError
-from weightwalk.core.fields import build, smooth
+from weightwalk.core.fields import build
 from weightwalk.core.layout import corridor, to_scene
 from weightwalk.core.markers import boxes
 from weightwalk.core.plans import make_plans
@@ -168,7 +168,7 @@ def test_a_slab_cut_by_halves_is_the_slab_cut_whole(tmp_path):
 def test_in_the_scene_normals_still_agree_with_faces(tmp_path):
     rng = np.random.default_rng(1)
     for cells in (rng.normal(size=(40, 30)), rng.normal(size=(6, 20, 30))):
-        field = field_of(tmp_path, smooth(np.atleast_3d(cells), 0.0).reshape(cells.shape), smooth=2)
+        field = field_of(tmp_path, cells, smooth=2)
         (surface,) = extract(field, SurfaceSettings(quantile=0.7))
         placement = corridor([field.info.plan]).placements[field.info.plan.name]
         vertices, faces = to_scene(surface.mesh, field.info.plan, placement), surface.mesh.faces

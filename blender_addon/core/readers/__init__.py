@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..text import printable
 from . import safetensors
-from .base import Checkpoint, Tensor, bad, printable
+from .base import Checkpoint, Tensor, bad
 from .describe import checkpoint_name, read_config, what_it_is
 
 __all__ = ["READERS", "Checkpoint", "Reader", "Tensor", "open_checkpoint", "printable"]

@@ -19,19 +19,10 @@ from numpy.typing import DTypeLike
 
 from ..errors import CheckpointError, DTypeError
 from ..naming import TensorName, parse
+from ..text import printable
 from .dtypes import DTYPES, Array
 
 _CHUNK = 1 << 18  # bytes decoded at a time: fits the cache, and bounds what reading holds
-
-
-def printable(text: object, limit: int = 160) -> str:
-    r"""Return text from a file as one harmless line, cut if long: control characters as \x1b."""
-    line = str(text)
-    if len(line) > limit:
-        line = f"{line[: limit // 2]}…{line[-limit // 4 :]} ({len(line):,} characters)"
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def bad(path: Path, what: str) -> CheckpointError:

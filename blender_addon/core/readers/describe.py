@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from .base import bad, parse_json, printable
+from ..text import printable
+from .base import bad, parse_json
 
 NOT_SAFETENSORS = "this is not a safetensors file"
 _CONFIG_LIMIT = 16 << 20  # bytes; real ones have a few thousand

@@ -13,7 +13,8 @@ from math import prod
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from .base import DataFile, Tensor, bad, parse_json, printable
+from ..text import printable
+from .base import DataFile, Tensor, bad, parse_json
 from .describe import NOT_SAFETENSORS, what_it_is
 from .dtypes import DTYPES
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..color import decode_srgb
 from ..errors import MissingDependencyError, OutputError
 from .mesh_part import MeshPart
 
@@ -192,10 +193,8 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @cache
 def _linear_table() -> NDArray[np.uint16]:
-    """Table from sRGB code (8 bits) to linear light (16 bits); IEC 61966-2-1."""
-    code = np.arange(256) / 255
-    light = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
-    table: NDArray[np.uint16] = np.rint(light * 65535).astype(np.uint16)
+    """Table from sRGB code (8 bits) to linear light (16 bits)."""
+    table: NDArray[np.uint16] = np.rint(decode_srgb(np.arange(256) / 255) * 65535).astype(np.uint16)
     return table
 
 
