@@ -7,7 +7,6 @@ import pytest
 import weightwalk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 from weightwalk.core import surfaces
 from weightwalk.core.budget import SlabCounter, VolumeCounter, count_faces
 from weightwalk.core.errors import EmptyFieldError
@@ -15,19 +14,6 @@ from weightwalk.core.fields import Field, FieldInfo, Plan, build
 from weightwalk.core.plans import make_plans, select
 from weightwalk.core.settings import FieldSettings, Selection, SurfaceSettings
 from weightwalk.core.surfaces import extract, marching_cubes
-
-
-def field_of(folder, cells, **options):
-    """Make a slab (2-D) or depth field (3-D) whose cells are the entries, through a file."""
-    names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(len(cells))]
-    slab = cells.ndim == 2
-    cells = np.asarray(cells, np.float32)
-    tensors = {"w": cells} if slab else dict(zip(names, cells, strict=True))
-    save_file(tensors, folder / "model.safetensors")
-    chosen = FieldSettings(kind="slab" if slab else "depth", rows=4096, cols=4096, **options)
-    with weightwalk.open(folder) as checkpoint:
-        (plan,), _ = make_plans(list(checkpoint.values()), chosen)
-        return build(plan, chosen)
 
 
 def faces_at(field, level):
@@ -80,9 +66,9 @@ def reachable(field, budget, levels):
 @pytest.mark.parametrize("pool", ["rms", "absmax"])
 @pytest.mark.parametrize("shape", [(24, 20), (5, 12, 14)])
 @pytest.mark.parametrize("temper", TEMPERS)
-def test_a_budget_is_kept_and_used(tmp_path, temper, shape, pool):
+def test_a_budget_is_kept_and_used(field_of, temper, shape, pool):
     rng = np.random.default_rng(0)
-    field = field_of(tmp_path, kinds(rng, shape)[temper], pool=pool)
+    field = field_of(kinds(rng, shape)[temper], pool=pool)
     for budget in (16, 150, 900, 4000):
         try:
             found = extract(field, SurfaceSettings(faces=budget))
@@ -164,7 +150,7 @@ def test_a_real_model_uses_its_budgets(model_folder, kind, pool):
                 assert 0.9 * budget <= faces <= budget, (plan.name, budget)
 
 
-def test_the_search_seldom_needs_a_second_extraction(tmp_path, monkeypatch):
+def test_the_search_seldom_needs_a_second_extraction(field_of, monkeypatch):
     """What it costs in time is measured by scripts/bench."""
     rng = np.random.default_rng(3)
     cuts, searches = [], 0
@@ -177,7 +163,7 @@ def test_the_search_seldom_needs_a_second_extraction(tmp_path, monkeypatch):
     monkeypatch.setattr(surfaces, "marching_cubes", counted)
     for shape in ((256, 256), (512, 512), (16, 256, 256)):
         for temper in ("normal", "heavy", "rows"):
-            field = field_of(tmp_path, kinds(rng, shape)[temper])
+            field = field_of(kinds(rng, shape)[temper])
             for budget in (20_000, 150_000):
                 before = len(cuts)
                 surfaces.extract(field, SurfaceSettings(faces=budget))

@@ -41,19 +41,6 @@ def assert_closed(faces):
     assert there == {(b, a) for a, b in there}
 
 
-def field_of(folder, cells, **options):
-    """Make a slab (2-D) or depth field (3-D) whose cells are the entries, through a file."""
-    cells = np.asarray(cells)
-    names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(len(cells))]
-    slab = cells.ndim == 2
-    tensors = {"w": cells} if slab else dict(zip(names, cells, strict=True))
-    save_file(tensors, folder / "model.safetensors")
-    chosen = FieldSettings(kind="slab" if slab else "depth", rows=4096, cols=4096, **options)
-    with weightwalk.open(folder) as checkpoint:
-        (plan,), _ = make_plans(list(checkpoint.values()), chosen)
-        return build(plan, chosen)
-
-
 def ball(n):
     x = np.mgrid[[slice(-1.3, 1.3, n * 1j)] * 3]
     return (2 - np.sqrt((x**2).sum(0))).astype(np.float32), 4 * np.pi, 4 / 3 * np.pi, 2
@@ -91,10 +78,10 @@ def test_a_ball_and_a_ring_have_their_area_volume_and_euler_number(solid):
     assert (np.array(errors[1]) < 0.5 * np.array(errors[0])).all()
 
 
-def test_a_slab_of_two_bumps_is_two_lenses_that_touch_the_middle(tmp_path):
+def test_a_slab_of_two_bumps_is_two_lenses_that_touch_the_middle(field_of):
     cells = np.full((12, 20), 0.05)
     cells[3:6, 3:6], cells[7:10, 12:17] = 2.0, 3.0
-    (surface,) = extract(field_of(tmp_path, cells), SurfaceSettings(level=1.5))
+    (surface,) = extract(field_of(cells), SurfaceSettings(level=1.5))
     assert_closed(surface.mesh.faces)
     assert surface.components.count == 2
     assert surface.components.largest == pytest.approx(15 * 7 / (15 * 7 + 9 * 5), abs=0.05)
@@ -105,11 +92,11 @@ def test_a_slab_of_two_bumps_is_two_lenses_that_touch_the_middle(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 4), (3, 4, 5)])
-def test_the_border_is_closed_where_everything_is_above(tmp_path, shape):
+def test_the_border_is_closed_where_everything_is_above(field_of, shape):
     cells = 5 + np.random.default_rng(0).random(shape)
     if cells.size == 1:  # a constant has no field: take a cell beside one that is lower
         cells = np.array([[1.0, 5.0]])
-    field = field_of(tmp_path, cells)
+    field = field_of(cells)
     level = 0.5 * float(field.cells.min())
     (surface,) = extract(field, SurfaceSettings(level=level))
     assert_closed(surface.mesh.faces)
@@ -151,10 +138,10 @@ def test_any_volume_is_closed_and_turned_outward(cells, level):
     assert shape.euler == judge.euler_number
 
 
-def test_a_slab_cut_by_halves_is_the_slab_cut_whole(tmp_path):
+def test_a_slab_cut_by_halves_is_the_slab_cut_whole(field_of):
     rng = np.random.default_rng(7)
     for level in (0.3, 0.9, 2.0):
-        volume = field_of(tmp_path, rng.normal(size=(23, 31)) * rng.random((23, 1))).volume()
+        volume = field_of(rng.normal(size=(23, 31)) * rng.random((23, 1))).volume()
         whole, halves = marching_cubes(volume, level), mirrored(volume, level)
         assert_closed(halves.faces)
         assert len(halves.faces) == len(whole.faces)
@@ -165,10 +152,10 @@ def test_a_slab_cut_by_halves_is_the_slab_cut_whole(tmp_path):
         assert shapes[0].volume == pytest.approx(shapes[1].volume, rel=5e-3)
 
 
-def test_in_the_scene_normals_still_agree_with_faces(tmp_path):
+def test_in_the_scene_normals_still_agree_with_faces(field_of):
     rng = np.random.default_rng(1)
     for cells in (rng.normal(size=(40, 30)), rng.normal(size=(6, 20, 30))):
-        field = field_of(tmp_path, cells, smooth=2)
+        field = field_of(cells, smooth=2)
         (surface,) = extract(field, SurfaceSettings(quantile=0.7))
         placement = corridor([field.info.plan]).placements[field.info.plan.name]
         vertices, faces = to_scene(surface.mesh, field.info.plan, placement), surface.mesh.faces
@@ -181,9 +168,9 @@ def test_in_the_scene_normals_still_agree_with_faces(tmp_path):
         assert (agree > 0).mean() > 0.999
 
 
-def test_a_signed_pair_shares_level_and_cells_know_their_value(tmp_path):
+def test_a_signed_pair_shares_level_and_cells_know_their_value(field_of):
     cells = np.random.default_rng(2).normal(size=(30, 40))
-    field = field_of(tmp_path, cells, pool="absmax")
+    field = field_of(cells, pool="absmax")
     surfaces = extract(field, SurfaceSettings(faces=3000))
     assert [s.sign for s in surfaces] == [1, -1]
     assert [s.name for s in surfaces] == ["w +", "w -"]
@@ -200,8 +187,8 @@ def test_a_signed_pair_shares_level_and_cells_know_their_value(tmp_path):
         assert surface.quantile == below
 
 
-def test_level_and_quantile_are_kept(tmp_path):
-    field = field_of(tmp_path, np.random.default_rng(3).normal(size=(5, 30, 30)))
+def test_level_and_quantile_are_kept(field_of):
+    field = field_of(np.random.default_rng(3).normal(size=(5, 30, 30)))
     (surface,) = extract(field, SurfaceSettings(level=1.25))
     assert surface.level == 1.25
     for quantile in (0.01, 0.5, 0.9, 0.999):
@@ -214,10 +201,10 @@ def test_level_and_quantile_are_kept(tmp_path):
     assert_closed(surface.mesh.faces)
 
 
-def test_levels_that_cut_nothing_say_so(tmp_path):
+def test_levels_that_cut_nothing_say_so(field_of):
     sparse = np.zeros((20, 20))
     sparse[3, 4], sparse[5, 6] = 1.0, 2.0
-    field = field_of(tmp_path, sparse)
+    field = field_of(sparse)
     for chosen in (
         SurfaceSettings(level=1e9),
         SurfaceSettings(level=1e300),
@@ -229,9 +216,9 @@ def test_levels_that_cut_nothing_say_so(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(24, 31), (6, 17, 12)])
-def test_pieces_are_those_of_the_whole_volume(tmp_path, shape):
+def test_pieces_are_those_of_the_whole_volume(field_of, shape):
     cells = np.random.default_rng(4).normal(size=shape)
-    field = field_of(tmp_path, cells, pool="absmax", smooth=0.8)
+    field = field_of(cells, pool="absmax", smooth=0.8)
     for level in (0.2, 0.5):
         for surface in extract(field, SurfaceSettings(level=level)):
             labels, count = ndimage.label(field.volume() * surface.sign > surface.level)
