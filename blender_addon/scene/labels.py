@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi, radians, sin
 from textwrap import wrap
@@ -62,10 +62,11 @@ def text(
     return made
 
 
-def plates(exhibits: Iterable[Exhibit], ink: Ink) -> list[bpy.types.Object]:
+def plates(exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.types.Object]:
     """Return a name plate at the foot of each field: its role, shape, and level."""
     made = []
-    for exhibit in {e.surface.field.plan.name: e for e in exhibits}.values():
+    # A field's markers come after its surfaces: the first of each field speaks for it.
+    for exhibit in {e.surface.field.plan.name: e for e in reversed(exhibits)}.values():
         placement = exhibit.placement
         x, y, z = placement.origin
         front, bottom = y - placement.size[1] / 2, z - placement.size[2] / 2
@@ -87,7 +88,8 @@ def _plate(exhibit: Exhibit) -> str:
     role = role if expert is None else f"{role} · expert {expert}"
     shape = exhibit.part.extras["shape"].replace("x", " × ")
     beyond = "beyond ±" if surface.field.settings.signed else "above "
-    return f"{place} · {role} · {shape} · {beyond}{surface.level:.2f} σ"
+    cut = f"{beyond}{surface.level:.2f} σ" if surface.sign else "NaN or infinity only"
+    return f"{place} · {role} · {shape} · {cut}"
 
 
 def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.types.Object]:

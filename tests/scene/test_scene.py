@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from weightwalk import pipeline
 from weightwalk.core.color import NONFINITE, color_map, decode_srgb
 from weightwalk.core.model import steps
@@ -195,3 +196,18 @@ def _check_blend(bpy, path, model):
         assert made["tensor"] == exhibit.part.extras["tensor"]
         assert made["level"] == exhibit.surface.level
     assert bpy.context.scene.camera is not None
+
+
+def test_plates_tell_the_level_or_that_there_is_nothing_but_holes(bpy, tmp_path):
+    weights = np.random.default_rng(2).standard_normal((128, 128)).astype(np.float32)
+    holes = weights.copy()
+    holes[::2, ::2] = np.nan  # one under each of the 64 × 64 cells
+    save_file({"some": weights, "holes": holes}, tmp_path / "model.safetensors")
+    model = pipeline.drain(steps(Settings(tmp_path)))
+    pipeline.show_in(bpy.context.scene, model)
+    said = {curve.body for curve in bpy.data.curves if " · " in curve.body}
+    level = next(e.surface.level for e in model.exhibits if e.part.name == "some")
+    assert said == {
+        f"other · some · 128 × 128 · above {level:.2f} σ",
+        "other · holes · 128 × 128 · NaN or infinity only",
+    }
