@@ -163,12 +163,19 @@ def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
         default="rms",
         help="entries of a cell to its value (default: rms)",
     )
+    add("--magnitude", action="store_true", help="values without their sign (absmax, mean)")
     add("--smooth", type=float, default=0.0, metavar="CELLS", help="Gaussian blur, in cells")
     add(
         "--sigma",
         choices=get_args(s.SigmaScope),
         default="tensor",
         help="whose σ is the unit (default: tensor)",
+    )
+    add(
+        "--colors",
+        choices=get_args(s.ColorMap),
+        default="ember",
+        help="of values without a sign (default: ember); signed ones are blue and red",
     )
     cut = parser.add_argument_group("where it is cut (one of)")
     add = cut.add_argument
@@ -199,9 +206,16 @@ def _settings(chosen: argparse.Namespace) -> tuple[s.Settings, s.OutputSettings]
         model=chosen.model,
         selection=s.Selection(tuple(chosen.tensors), chosen.layers, chosen.max_layers),
         field=s.FieldSettings(
-            chosen.field, chosen.rows, chosen.cols, chosen.pool, chosen.smooth, chosen.sigma
+            chosen.field,
+            chosen.rows,
+            chosen.cols,
+            chosen.pool,
+            chosen.smooth,
+            chosen.sigma,
+            chosen.magnitude,
         ),
         surface=s.SurfaceSettings(chosen.faces, chosen.level, chosen.quantile),
+        colors=chosen.colors,
     )
     render = s.RenderSettings(chosen.engine, chosen.width, chosen.height, chosen.samples)
     output = s.OutputSettings(chosen.out, formats, chosen.name, chosen.glb_compression, render)
@@ -272,6 +286,8 @@ def _show_progress() -> Any:
 
     def show(progress: Progress) -> None:
         nonlocal last
+        if progress.stage in {"open", "imports"}:
+            return  # done in a moment, and a bad model is to be said in one line
         if live:
             line = f"{progress.stage} {progress.done + 1}/{progress.total} {progress.what}"
             print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)

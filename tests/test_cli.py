@@ -93,6 +93,16 @@ def test_files_and_report_agree(run, model, tmp_path):
     np.testing.assert_allclose(np.sort(turned, axis=0), glb.bounds, atol=1e-4)
 
 
+def test_colours_and_signs_are_in_the_report(run, model, tmp_path):
+    chosen = ("--colors", "ice", "--pool", "absmax", "--magnitude")
+    assert run("mesh", model, "--out", tmp_path, "--export", "stl", *chosen)[0] == 0
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    jsonschema.validate(report, schema("report"))
+    assert report["settings"]["colors"] == report["scale"]["map"] == "ice"
+    assert not report["scale"]["diverging"]
+    assert {surface["part"] for surface in report["surfaces"]} == {"positive"}
+
+
 def test_the_same_request_gives_the_same_bytes(run, model, tmp_path):
     for out in ("a", "b"):
         assert run("mesh", model / "model.safetensors", "--out", tmp_path / out)[0] == 0
@@ -189,6 +199,7 @@ def test_a_bad_model_is_status_2_in_one_line(run, model, tmp_path, kind, says):
         ("--export ,", "no format"),
         ("--name ../up", "name"),
         ("--colour red", "--colour"),
+        ("--colors red", "invalid choice: 'red'"),
     ],
 )
 def test_a_bad_request_is_status_2_in_one_line(run, model, tmp_path, arguments, says):

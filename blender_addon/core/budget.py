@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from .marching import VOXELS, row_bands
+from .stages import Ticks
+
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
+# Bands of values, each of them ascending.
+Sorted = list[Float32]
 
 # The share of the budget to aim for, so that the remaining error stays within [90 %, 100 %].
 AIM = 0.955
@@ -32,6 +36,8 @@ MOST = 1.15
 THINNER = (0.7, 0.3, 0.1)
 # A volume with more voxels than this is first searched on every n-th group of rows.
 SAMPLE = 1 << 16
+# Cells of a slab that are sorted in one step.
+SORTED = 1 << 17
 # A field with at most so many distinct values is searched value by value.
 FEW = 64
 
@@ -64,7 +70,7 @@ def count_faces(inside: Bool) -> float:
 class Counter(Protocol):
     """Estimates the faces of a field at a level, of both signs together for a signed field."""
 
-    def __call__(self, level: float) -> float: ...  # noqa: D102
+    def __call__(self, level: float) -> Ticks[float]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -83,13 +89,17 @@ class VolumeCounter:
     signed: bool
     scale: float = 1.0
 
-    def __call__(self, level: float) -> float:
-        """Return the estimated number of faces."""
+    def __call__(self, level: float) -> Ticks[float]:
+        """Return the estimated number of faces, counted in bands."""
         total = 0.0
         for v in self.volumes:
-            total += count_faces(v > level)
-            if self.signed:
-                total += count_faces(v < -level)
+            for rows in row_bands(v.shape, VOXELS // 4):
+                band = v[:, rows]
+                for inside in (band > level, band < -level) if self.signed else (band > level,):
+                    total += count_faces(inside)
+                    # What lies within the row that two bands share belongs to one of them.
+                    total -= count_faces(inside[:, :1]) if rows.start else 0.0
+                yield 0
         return total * self.scale
 
     def sampled(self) -> VolumeCounter:
@@ -118,31 +128,36 @@ class SlabCounter:
     ----------
     profile : ndarray of float32, shape (planes,)
     sides : tuple of (cells, least of pairs, greatest of pairs, least of squares)
-        Sorted ascending; one for each sign.
+        One for each sign; in bands, each of them sorted ascending.
     """
 
     profile: Float32
-    sides: tuple[tuple[Float32, Float32, Float32, Float32], ...]
+    sides: tuple[tuple[Sorted, Sorted, Sorted, Sorted], ...]
 
     @classmethod
-    def of(cls, profile: Float32, cells: Float32, signed: bool) -> SlabCounter:
-        """Sort cells, shape (rows, columns), and their neighbourhoods once."""
+    def of(cls, profile: Float32, cells: Float32, signed: bool) -> Ticks[SlabCounter]:
+        """Sort cells, shape (rows, columns), and their neighbourhoods once, in bands of rows."""
         sides = []
-        for side in (cells, -cells) if signed else (cells,):
-            u = np.pad(side, 1)
-            rows, cols = np.minimum(u[1:], u[:-1]), np.minimum(u[:, 1:], u[:, :-1])
-            least = np.concatenate([rows.ravel(), cols.ravel()])
-            most = np.concatenate(
-                [np.maximum(u[1:], u[:-1]).ravel(), np.maximum(u[:, 1:], u[:, :-1]).ravel()]
-            )
-            squares = np.minimum(rows[:, 1:], rows[:, :-1])
-            sides.append(
-                (_ascending(side), _ascending(least), _ascending(most), _ascending(squares))
-            )
+        padded = np.pad(cells, 1)
+        for sign in (1, -1) if signed else (1,):
+            side: tuple[Sorted, Sorted, Sorted, Sorted] = [], [], [], []
+            for band in row_bands((1, *padded.shape), SORTED):
+                u = padded[band] * np.float32(sign)
+                rows, cols = np.minimum(u[1:], u[:-1]), np.minimum(u[:-1, 1:], u[:-1, :-1])
+                most = np.maximum(u[1:], u[:-1]), np.maximum(u[:-1, 1:], u[:-1, :-1])
+                for held, values in zip(
+                    side,
+                    ((u[:-1],), (rows, cols), most, (np.minimum(rows[:, 1:], rows[:, :-1]),)),
+                    strict=True,
+                ):
+                    held.append(_ascending(np.concatenate([v.ravel() for v in values])))
+                yield 0
+            sides.append(side)
         return cls(profile, tuple(sides))
 
-    def __call__(self, level: float) -> float:
-        """Return the estimated number of faces."""
+    def __call__(self, level: float) -> Ticks[float]:
+        """Return the estimated number of faces; at once, for all is sorted."""
+        yield from ()
         levels = (level / self.profile).astype(np.float32)
         lowest = levels.min(keepdims=True)
         total = 0
@@ -154,8 +169,11 @@ class SlabCounter:
         return float(total)
 
 
-def _above(ordered: Float32, levels: Float32) -> npt.NDArray[np.intp]:
-    return ordered.size - np.searchsorted(ordered, levels, side="right")
+def _above(ordered: Sorted, levels: Float32) -> npt.NDArray[np.intp]:
+    total = ordered[0].size - ordered[0].searchsorted(levels, side="right")
+    for band in ordered[1:]:
+        total += band.size - band.searchsorted(levels, side="right")
+    return total
 
 
 def candidates(values: Float32, steps: int) -> list[float]:
@@ -181,14 +199,14 @@ def candidates(values: Float32, steps: int) -> list[float]:
     return levels[::-1]
 
 
-def bracket(count: Counter, levels: list[float], target: float) -> int:
+def bracket(count: Counter, levels: list[float], target: float) -> Ticks[int]:
     """Go down the levels until one has the target; return its index.
 
     Where none has, the index of the one with most faces.
     """
     best, most = 0, -1.0
     for i, level in enumerate(levels):
-        faces = count(level)
+        faces = yield from count(level)
         if faces >= target:
             return i
         if faces > most:
@@ -196,14 +214,14 @@ def bracket(count: Counter, levels: list[float], target: float) -> int:
     return best
 
 
-def bisect(count: Counter, above: float, below: float, target: float) -> float:
+def bisect(count: Counter, above: float, below: float, target: float) -> Ticks[float]:
     """Return the lowest level found between two whose count is still at most the target.
 
     `above` has at most the target, `below` more.
     """
     for _ in range(12):
         middle = math.sqrt(above * below)
-        faces = count(middle)
+        faces = yield from count(middle)
         if faces <= target:
             above = middle
             if faces >= 0.985 * target:
@@ -241,9 +259,9 @@ class Search:
     leaps: bool
 
     @classmethod
-    def of_slab(cls, profile: Float32, cells: Float32, signed: bool) -> Search:
+    def of_slab(cls, profile: Float32, cells: Float32, signed: bool) -> Ticks[Search]:
         """Search a slab ``profile[z] * cells[row, column]``."""
-        count = cache(SlabCounter.of(profile, cells, signed))
+        count = _remembered((yield from SlabCounter.of(profile, cells, signed)))
         values = _positive(cells, signed)
         levels = candidates(values, 4)
         thinner = [factor * levels[-1] for factor in THINNER] if levels else []
@@ -256,9 +274,9 @@ class Search:
         values = _positive(volume.ravel()[:: max(volume.size // SAMPLE, 1)], signed)
         levels, top = candidates(values, 2), 2.0 * float(max(volume.max(), -volume.min()))
         leaps = np.unique(values).size <= FEW
-        return cls(cache(count), count.sampled(), levels, top, [], leaps)
+        return cls(_remembered(count), count.sampled(), levels, top, [], leaps)
 
-    def level(self, target: float) -> float | None:
+    def level(self, target: float) -> Ticks[float | None]:
         """Return the highest level whose estimated number of faces is the target, or just below.
 
         Where the field cannot give the target, it is the level with most faces among the cells'
@@ -267,33 +285,45 @@ class Search:
         levels, count = self.levels, self.count
         if not levels:
             return None
-        i = bracket(self.sampled, levels, target)
+        i = yield from bracket(self.sampled, levels, target)
         # From here on the whole field counts; the sample was a little off to either side.
-        while i > 0 and count(levels[i]) > target:
+        while i > 0 and (yield from count(levels[i])) > target:
             i -= 1
-        here = count(levels[i])
+        here = yield from count(levels[i])
         if here > target:
-            return self._between(self.top, levels[0], target)
+            return (yield from self._between(self.top, levels[0], target))
         for lower in levels[i + 1 :]:
-            below = count(lower)
+            below = yield from count(lower)
             if below > target:
-                return self._between(levels[i], lower, target)
+                return (yield from self._between(levels[i], lower, target))
             if below < here:
                 break
             i, here = i + 1, below
         if here < LEAST * target:
             above = levels[-1]
             for lower in self.thinner:
-                below = count(lower)
+                below = yield from count(lower)
                 if below > target:
-                    return self._between(above, lower, target)
+                    return (yield from self._between(above, lower, target))
                 if below >= LEAST * target:
                     return lower
                 above = lower
         return levels[i]
 
-    def _between(self, above: float, below: float, target: float) -> float:
-        return above if self.leaps else bisect(self.count, above, below, target)
+    def _between(self, above: float, below: float, target: float) -> Ticks[float]:
+        return above if self.leaps else (yield from bisect(self.count, above, below, target))
+
+
+def _remembered(count: Counter) -> Counter:
+    """Return the same counter, which counts at each level once."""
+    known: dict[float, float] = {}
+
+    def counted(level: float) -> Ticks[float]:
+        if level not in known:
+            known[level] = yield from count(level)
+        return known[level]
+
+    return counted
 
 
 def _positive(cells: Float32, signed: bool) -> Float32:

@@ -1,6 +1,6 @@
-"""Values to colours: two perceptual maps built in OKLab, and one colour that neither map uses.
+"""Values to colours: perceptual maps built in OKLab, and one colour that no map uses.
 
-A map is perceptual when equal steps of value are equal steps of perceived lightness. Both maps are
+A map is perceptual when equal steps of value are equal steps of perceived lightness. All maps are
 therefore drawn as curves in OKLab (B. Ottosson, 2020, https://bottosson.github.io/posts/oklab/),
 with lightness linear in the value, and converted to sRGB once.
 """
@@ -13,10 +13,12 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from .settings import ColorMap
+
 UInt8 = npt.NDArray[np.uint8]
 Float64 = npt.NDArray[np.float64]
 
-# A pure green: the sequential map runs indigo, red, yellow, the diverging one blue, grey, red.
+# A pure green, which no map comes near.
 NONFINITE = (0, 255, 90, 255)
 
 _OKLAB_TO_LMS = np.array(
@@ -44,11 +46,14 @@ class ColorScale:
     low, high : float
         In standard deviations. A diverging scale has ``low == -high``.
     diverging : bool
+    map : {"ember", "ice", "gray"}
+        Of a scale that does not diverge.
     """
 
     low: float
     high: float
     diverging: bool
+    map: ColorMap = "ember"
 
     def colors(self, values: npt.ArrayLike) -> UInt8:
         """Return the sRGB colours of values in σ, shape (n, 4); beyond the scale they are clipped.
@@ -60,9 +65,16 @@ class ColorScale:
         position = (v - np.float32(self.low)) * np.float32(255.0 / span)
         finite = np.isfinite(position)
         index = np.where(finite, np.clip(position, 0.0, 255.0), 0.0)
-        colors: UInt8 = color_map(self.diverging)[(index + np.float32(0.5)).astype(np.uint8)]
+        table = color_map(self.diverging, self.map)
+        colors: UInt8 = table[(index + np.float32(0.5)).astype(np.uint8)]
         colors[~finite] = NONFINITE
         return colors
+
+    def clipped(self, values: npt.ArrayLike) -> int:
+        """Return how many finite values lie beyond the scale."""
+        v = np.asarray(values)
+        v = v[np.isfinite(v)]
+        return int(np.count_nonzero((v < self.low) | (v > self.high)))
 
     def ticks(self) -> list[float]:
         """Return the ends and at most six round values between them, for a legend."""
@@ -76,7 +88,7 @@ class ColorScale:
         ]
 
 
-def scale_for(values: npt.ArrayLike, *, diverging: bool) -> ColorScale:
+def scale_for(values: npt.ArrayLike, *, diverging: bool, map: ColorMap = "ember") -> ColorScale:
     """Choose one scale for all values of a run.
 
     Parameters
@@ -85,6 +97,8 @@ def scale_for(values: npt.ArrayLike, *, diverging: bool) -> ColorScale:
         Values under the vertices of all surfaces, in σ; non-finite ones are left out.
     diverging : bool
         Whether the values are signed.
+    map : {"ember", "ice", "gray"}
+        Of values without a sign.
 
     Returns
     -------
@@ -97,12 +111,12 @@ def scale_for(values: npt.ArrayLike, *, diverging: bool) -> ColorScale:
     if diverging:
         v = np.abs(v)
     if not v.any():
-        return ColorScale(-1.0 if diverging else 0.0, 1.0, diverging)
+        return ColorScale(-1.0 if diverging else 0.0, 1.0, diverging, map)
     low, high = np.quantile(v, (0.005, 0.995))
     step = _step(0.0 if diverging else low, high)
     high = max(np.ceil(high / step - 1e-9) * step, step)
     low = -high if diverging else max(min(np.floor(low / step + 1e-9) * step, high - step), 0.0)
-    return ColorScale(_tidy(low), _tidy(high), diverging)
+    return ColorScale(_tidy(low), _tidy(high), diverging, map)
 
 
 def _step(low: float, high: float) -> float:
@@ -122,24 +136,50 @@ def _tidy(value: float) -> float:
     return float(f"{value:.10g}")
 
 
-@cache
-def color_map(diverging: bool) -> UInt8:
-    """Return the map as sRGB-encoded colours, shape (256, 4), opaque.
+@dataclass(frozen=True)
+class _Curve:
+    """A sequential map: lightness from the first value to the last, chroma and hue through knots.
 
-    The sequential map climbs in lightness from indigo over red to pale yellow; the diverging one
-    falls from pale grey at zero to blue (negative) and red (positive).
+    Each knot is (position, chroma, hue in degrees).
+    """
+
+    lightness: tuple[float, float]
+    knots: tuple[tuple[float, float, float], ...]
+
+
+_CURVES: dict[ColorMap, _Curve] = {
+    # Indigo, red, orange, pale yellow.
+    "ember": _Curve(
+        (0.40, 0.95),
+        ((0.0, 0.145, 283.0), (0.25, 0.185, 334.7), (0.3, 0.185, 345.0), (0.55, 0.185, 386.7),
+         (0.6, 0.18, 395.0), (0.8, 0.16, 427.0), (1.0, 0.10, 462.0)),
+    ),
+    # Dark blue, cyan, almost white.
+    "ice": _Curve(
+        (0.40, 0.97),
+        ((0.0, 0.15, 272.0), (0.3, 0.15, 258.0), (0.6, 0.125, 232.0), (0.82, 0.095, 212.0),
+         (1.0, 0.03, 200.0)),
+    ),
+    # As neutral as a photograph.
+    "gray": _Curve((0.42, 0.97), ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0))),
+}  # fmt: skip
+
+
+@cache
+def color_map(diverging: bool, map: ColorMap = "ember") -> UInt8:
+    """Return a map as sRGB-encoded colours, shape (256, 4), opaque.
+
+    Sequential maps climb in lightness; the diverging one, of which there is one alone, falls from
+    pale grey at zero to blue (negative) and red (positive).
     """
     t = np.linspace(0.0, 1.0, 256)
     if diverging:
         away = np.abs(2.0 * t - 1.0)
-        lightness = 0.93 - 0.43 * away
-        chroma = 0.205 * away**0.8
-        hue = np.where(t < 0.5, 258.0, 27.0)
-    else:
-        lightness = 0.40 + 0.55 * t
-        chroma = np.interp(t, [0.0, 0.25, 0.55, 0.8, 1.0], [0.145, 0.185, 0.185, 0.16, 0.10])
-        hue = np.interp(t, [0.0, 0.3, 0.6, 0.8, 1.0], [283.0, 345.0, 395.0, 427.0, 462.0])
-    return _oklch_to_srgb(lightness, chroma, hue)
+        return _oklch_to_srgb(0.93 - 0.43 * away, 0.205 * away**0.8, np.where(t < 0.5, 258.0, 27.0))
+    curve = _CURVES[map]
+    at, chroma, hue = np.array(curve.knots).T
+    low, high = curve.lightness
+    return _oklch_to_srgb(low + (high - low) * t, np.interp(t, at, chroma), np.interp(t, at, hue))
 
 
 def _oklch_to_srgb(lightness: Float64, chroma: Float64, hue: Float64) -> UInt8:

@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 
 from .color import ColorScale, scale_for
-from .geometry import Shape, area_vectors, shape_of, vertex_normals
+from .geometry import Shape, measure
 from .layout import Layout, Placement, is_strip, to_scene
+from .settings import ColorMap
+from .stages import Ticks, finish
 from .surfaces import Surface
 from .writers import MeshPart
+
+# Of more values than about so many, every n-th one has a say in the colour scale.
+VOTES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -27,15 +32,18 @@ class Exhibit:
         The mesh in metres, with colours and provenance.
     shape : Shape
         In metres.
+    clipped : int
+        Vertices whose value lies beyond the colour scale.
     """
 
     surface: Surface
     placement: Placement
     part: MeshPart
     shape: Shape
+    clipped: int
 
 
-def color_scale(surfaces: Sequence[Surface]) -> ColorScale:
+def color_scale(surfaces: Sequence[Surface], map: ColorMap = "ember") -> ColorScale:
     """Return the one scale of a run, from the values under the vertices.
 
     Vectors have no say where there are matrices: norm weights lie around a mean of one, many σ
@@ -43,7 +51,9 @@ def color_scale(surfaces: Sequence[Surface]) -> ColorScale:
     """
     signed = any(s.field.settings.signed for s in surfaces)
     voters = [s for s in surfaces if not is_strip(s.field.plan)] or surfaces
-    return scale_for(np.concatenate([s.values for s in voters]), diverging=signed)
+    every = sum(len(s.values) for s in voters) // VOTES + 1
+    votes = np.concatenate([s.values[::every] for s in voters])
+    return scale_for(votes, diverging=signed, map=map)
 
 
 def place(surface: Surface, layout: Layout, scale: ColorScale, model: str) -> Exhibit:
@@ -61,21 +71,28 @@ def place(surface: Surface, layout: Layout, scale: ColorScale, model: str) -> Ex
     -------
     Exhibit
     """
+    return finish(place_steps(surface, layout, scale, model))
+
+
+def place_steps(surface: Surface, layout: Layout, scale: ColorScale, model: str) -> Ticks[Exhibit]:
+    """Do what `place` does, a step at a time."""
     plan = surface.field.plan
     placement = layout.placements[plan.name]
     vertices, faces = to_scene(surface.mesh, plan, placement), surface.mesh.faces
-    vectors = area_vectors(vertices, faces)
+    yield 0
+    normals, shape = yield from measure(vertices, faces)
+    yield 0
     part = MeshPart(
         name=surface.name,
         group=placement.collection,
         vertices=vertices,
-        normals=vertex_normals(len(vertices), faces, vectors),
+        normals=normals,
         faces=faces,
         colors=scale.colors(surface.values),
         translation=placement.origin,
         extras=provenance(surface, model),
     )
-    return Exhibit(surface, placement, part, shape_of(vertices, faces, vectors))
+    return Exhibit(surface, placement, part, shape, scale.clipped(surface.values))
 
 
 def provenance(surface: Surface, model: str) -> dict[str, Any]:

@@ -26,9 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import EmptyFieldError, SettingsError
-from .pooling import Int64, Moments, Pooled, measure, pool
+from .pooling import Int64, Moments, Pooled, measure, pool_steps
 from .readers import printable
 from .settings import FieldKind, FieldSettings
+from .stages import Ticks, finish
 
 if TYPE_CHECKING:
     from .readers import Tensor
@@ -38,6 +39,11 @@ Bool = npt.NDArray[np.bool_]
 
 # Planes of a slab between its two faces, where the bump is zero. Odd, so that one is the middle.
 SLAB_PLANES = 7
+
+# Voxels, times what each takes, that are dealt with in one step.
+STEP = 1 << 21
+# Values that are shuffled in one step.
+DEALT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -179,15 +185,20 @@ class Field:
 
         Of a slab, the planes are the samples of the bump ``cos(π z / 2)**2``, z in (-1, 1).
         """
-        values = self.cells
-        planes = SLAB_PLANES if self.is_slab else values.shape[0]
-        padded = np.zeros((planes + 2, values.shape[1] + 2, values.shape[2] + 2), np.float32)
-        inner = padded[1:-1, 1:-1, 1:-1]
-        if self.is_slab:
-            np.multiply(self.profile[:, None, None], values, out=inner)
-        else:
-            inner[...] = values
-        return padded
+        return finish(self.volume_steps(half=False))
+
+    def volume_steps(self, *, half: bool) -> Ticks[Float32]:
+        """Do what `volume` does, a band of rows at a time; half a slab begins at the middle."""
+        heights = self.profile[SLAB_PLANES // 2 if half else 0 :, None, None]
+        rows, cols = self.cells.shape[1:]
+        planes = len(heights) if self.is_slab else self.cells.shape[0]
+        padded = np.zeros((planes + 2, rows + 2, cols + 2), np.float32)
+        step = max(STEP // (planes * cols), 1)
+        for r in range(0, rows, step):
+            band = np.s_[:, r : r + step]
+            np.multiply(heights, self.cells[band], out=padded[1:-1, 1:-1, 1:-1][band])
+            yield 0
+        return padded[1:] if half else padded
 
     @property
     def known(self) -> Bool:
@@ -201,29 +212,62 @@ class Field:
         What structure there is in it is chance: the measure against which to hold the field. Cells
         without a value keep their places.
         """
-        shuffled = np.zeros_like(self.unsmoothed)
-        values = self.unsmoothed[self.known]
-        shuffled[self.known] = np.random.default_rng(0).permutation(values)
-        return smooth(shuffled, self.info.settings.smooth, self.nonfinite)
+        return finish(self.permuted_steps())
+
+    def permuted_steps(self) -> Ticks[Float32]:
+        """Do what `permuted` does, a step at a time."""
+        shuffled, known = np.zeros_like(self.unsmoothed), self.known
+        values = self.unsmoothed[known]
+        yield 0
+        shuffled[known] = yield from _permuted(values)
+        return (yield from smooth(shuffled, self.info.settings.smooth, self.nonfinite))
 
 
-def smooth(cells: Float32, sigma: float, unknown: Bool) -> Float32:
+def _permuted(values: Float32) -> Ticks[Float32]:
+    """Return values in random order: many of them are dealt into hands, and each hand shuffled."""
+    rng = np.random.default_rng(0)
+    hands = values.size // DEALT + 1
+    if hands == 1:
+        return rng.permutation(values)
+    dealt = rng.integers(hands, size=values.size, dtype=np.uint16)
+    shuffled = []
+    for hand in range(hands):
+        yield 0
+        shuffled.append(rng.permutation(values[dealt == hand]))
+    yield 0
+    return np.concatenate(shuffled)
+
+
+def smooth(cells: Float32, sigma: float, unknown: Bool) -> Ticks[Float32]:
     """Blur rows and columns with a Gaussian of `sigma` cells; planes are kept apart.
 
     Unknown cells, which hold 0, have no weight in the blur and stay 0.
     """
     if sigma == 0.0:
         return cells
+    blurred = yield from _blur(cells, sigma)
+    if not unknown.any():
+        return blurred
+    weight = yield from _blur((~unknown).astype(np.float32), sigma)
+    return np.where(unknown, np.float32(0.0), blurred / np.maximum(weight, 1e-6))
+
+
+def _blur(values: Float32, sigma: float) -> Ticks[Float32]:
+    """Blur along rows and columns, in bands that lie along the blur."""
     from scipy import ndimage
 
-    def blur(values: Float32) -> Float32:
-        result: Float32 = ndimage.gaussian_filter(values, (0.0, sigma, sigma), mode="reflect")
-        return result
-
-    if not unknown.any():
-        return blur(cells)
-    weight = blur((~unknown).astype(np.float32))
-    return np.where(unknown, np.float32(0.0), blur(cells) / np.maximum(weight, 1e-6))
+    planes, rows, cols = values.shape
+    step = max(STEP // int(8 * sigma + 1), 1)
+    for axis, length, across in ((1, rows, cols), (2, cols, rows)):
+        result = np.empty_like(values)
+        wide = max(step // (planes * length), 1)
+        for begin in range(0, across, wide):
+            some = slice(begin, begin + wide)
+            band = np.s_[:, :, some] if axis == 1 else np.s_[:, some]
+            ndimage.gaussian_filter1d(values[band], sigma, axis, output=result[band])
+            yield 0
+        values = result
+    return values
 
 
 def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None) -> Field:
@@ -245,7 +289,16 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
     EmptyFieldError
         No entry, no finite entry, or nothing but one constant value; the message is the reason.
     """
-    pooled = [pool(p.tensor, p.row_edges, p.col_edges, settings.pool) for p in plan.parts]
+    return finish(build_steps(plan, settings, shared_sigma))
+
+
+def build_steps(
+    plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
+) -> Ticks[Field]:
+    """Do what `build` does, a step at a time."""
+    pooled: list[Pooled] = []
+    for p in plan.parts:
+        pooled += [(yield from pool_steps(p.tensor, p.row_edges, p.col_edges, settings.pool))]
     reasons = [_empty(part, grid) for part, grid in zip(plan.parts, pooled, strict=True)]
     if all(reasons):
         raise EmptyFieldError("; ".join(dict.fromkeys(reasons)))
@@ -259,9 +312,15 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
     plane = 0
     for part, grid, sigma in zip(plan.parts, pooled, sigmas, strict=True):
         for window in part.windows:
-            if sigma:
-                cells[plane] = np.where(grid.nonfinite[window], 0.0, grid.values[window] / sigma)
             nonfinite[plane] = grid.nonfinite[window]
+            rows, cols = plan.shape[1:]
+            step = max(STEP // 4 // max(cols, 1), 1)
+            for r in range(0, rows if sigma else 0, step):
+                band = slice(r, r + step)
+                values = grid.values[window][band] / sigma
+                values = np.abs(values) if settings.magnitude else values
+                cells[plane, band] = np.where(nonfinite[plane, band], 0.0, values)
+                yield 0
             plane += 1
     if not np.isfinite(cells).all():
         raise EmptyFieldError("values in σ are beyond single precision")
@@ -281,7 +340,8 @@ def build(plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
         max(grid.high for grid in seen),
         tuple(notes),
     )
-    return Field(info, smooth(cells, settings.smooth, nonfinite), cells, nonfinite)
+    smoothed = yield from smooth(cells, settings.smooth, nonfinite)
+    return Field(info, smoothed, cells, nonfinite)
 
 
 def _empty(part: Part, grid: Pooled) -> str:
@@ -298,7 +358,7 @@ def _empty(part: Part, grid: Pooled) -> str:
     return ""
 
 
-def shared_sigma(plans: Iterable[Plan]) -> float | None:
+def shared_sigma(plans: Iterable[Plan]) -> Ticks[float | None]:
     """Return one σ over all finite entries of all tensors of some plans, or None if it is zero.
 
     Raises
@@ -306,8 +366,14 @@ def shared_sigma(plans: Iterable[Plan]) -> float | None:
     SettingsError
         Double precision cannot hold it.
     """
-    tensors = {part.tensor.name: part.tensor for plan in plans for part in plan.parts}
-    total = sum((measure(t) for t in tensors.values()), Moments())
+    total = Moments()
+    for tensor in tensors_of(plans):
+        total += yield from measure(tensor)
     if not math.isfinite(total.sigma):
         raise SettingsError("sigma: one for all tensors is beyond double precision; use 'tensor'")
     return total.sigma or None
+
+
+def tensors_of(plans: Iterable[Plan]) -> list[Tensor]:
+    """Return the tensors that some plans have, each once."""
+    return list({part.tensor.name: part.tensor for plan in plans for part in plan.parts}.values())

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .stages import Ticks
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
@@ -29,6 +31,10 @@ class Shape:
     euler: int
 
 
+# Faces that are looked at in one step.
+FACES = 1 << 16
+
+
 def area_vectors(vertices: Float32, faces: Int32) -> Float64:
     """Return each face's normal by the right-hand rule, as long as twice its area, shape (3, m)."""
     # By columns: np.cross takes three times as long.
@@ -38,7 +44,7 @@ def area_vectors(vertices: Float32, faces: Int32) -> Float64:
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
-def shape_of(vertices: Float32, faces: Int32, vectors: Float64) -> Shape:
+def measure(vertices: Float32, faces: Int32) -> Ticks[tuple[Float32, Shape]]:
     """Measure a closed mesh in which every edge has two faces (so that E = 3 F / 2).
 
     Parameters
@@ -46,38 +52,30 @@ def shape_of(vertices: Float32, faces: Int32, vectors: Float64) -> Shape:
     vertices : ndarray of float32, shape (n, 3)
         In right-handed axes.
     faces : ndarray of int32, shape (m, 3)
-    vectors : ndarray of float64, shape (3, m)
-        From `area_vectors`.
 
     Returns
     -------
+    ndarray of float32, shape (n, 3)
+        Unit normals at the vertices: the mean of the faces around, weighted by their area; up (+Z)
+        where these cancel out.
     Shape
         The volume is the sum of signed tetrahedra over the faces (divergence theorem).
     """
-    area = 0.5 * float(np.sqrt(np.einsum("ij,ij->j", vectors, vectors)).sum())
-    volume = float(np.einsum("ij,ji->", vectors, vertices[faces[:, 0]])) / 6.0
-    return Shape(area, volume, len(vertices) - len(faces) // 2)
+    normals = np.zeros((len(vertices), 3))
+    area = volume = 0.0
+    for begin in range(0, len(faces), FACES):
+        some = faces[begin : begin + FACES]
+        vectors = area_vectors(vertices, some)
+        for axis, vector in enumerate(vectors):
+            normals[:, axis] += np.bincount(some.ravel(), np.repeat(vector, 3), len(vertices))
+        area += float(np.sqrt(np.einsum("ij,ij->j", vectors, vectors)).sum())
+        volume += float(np.einsum("ij,ji->", vectors, vertices[some[:, 0]]))
+        yield 0
+    shape = Shape(0.5 * area, volume / 6.0, len(vertices) - len(faces) // 2)
+    return _unit(normals), shape
 
 
-def vertex_normals(count: int, faces: Int32, vectors: Float64) -> Float32:
-    """Return unit normals at the vertices: the mean of the faces around, weighted by their area.
-
-    Parameters
-    ----------
-    count : int
-        Number of vertices.
-    faces : ndarray of int32, shape (m, 3)
-    vectors : ndarray of float64, shape (3, m)
-        From `area_vectors`.
-
-    Returns
-    -------
-    ndarray of float32, shape (count, 3)
-        Up (+Z) where the faces cancel out.
-    """
-    corners = faces.ravel()
-    sums = [np.bincount(corners, np.repeat(axis, 3), count) for axis in vectors]
-    normals = np.stack(sums, axis=1)
+def _unit(normals: Float64) -> Float32:
     length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
     normals[length == 0.0] = (0.0, 0.0, 1.0)
     length[length == 0.0] = 1.0

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .fields import SLAB_PLANES, Plan
+from .marching import Mesh
 from .naming import role_class, role_order
-from .surfaces import Mesh
 
 Float32 = npt.NDArray[np.float32]
 Vector = tuple[float, float, float]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from importlib import import_module
+from math import prod
+from typing import TypeVar
 
 from .color import ColorScale
 from .errors import EmptyFieldError, WeightwalkError
-from .exhibit import Exhibit, color_scale, place
-from .fields import Plan, build, shared_sigma
+from .exhibit import Exhibit, color_scale, place_steps
+from .fields import SLAB_PLANES, Plan, build_steps, shared_sigma, tensors_of
 from .layout import Layout, corridor
 from .plans import Skip, make_plans, select
 from .readers import Checkpoint, Tensor, open_checkpoint, printable
 from .settings import Settings
-from .stages import Stages
-from .surfaces import Surface, extract
+from .stages import Stages, Ticks
+from .surfaces import Surface, extract_steps
+
+T = TypeVar("T")
+
+# What to search and cut a voxel costs: so many entries can be read meanwhile.
+ENTRIES_PER_VOXEL = 20
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Progress:
     stage : str
         What is being done.
     done, total : int
-        Steps of this stage.
+        Work of this stage, in a unit of its own; the longer a step takes the more it counts.
     what : str
         The tensor or file at hand.
     """
@@ -46,6 +54,8 @@ class Model:
     ----------
     name : str
         The checkpoint's name.
+    stamp : str
+        `Checkpoint.stamp` of the files that were read.
     settings : Settings
     exhibits : tuple of Exhibit
         At least one.
@@ -60,6 +70,7 @@ class Model:
     """
 
     name: str
+    stamp: str
     settings: Settings
     exhibits: tuple[Exhibit, ...]
     layout: Layout
@@ -73,7 +84,7 @@ Steps = Generator[Progress, None, Model]
 
 
 def steps(settings: Settings) -> Steps:
-    """Build the surfaces one field at a time.
+    """Build the surfaces one field at a time, in steps of a few milliseconds.
 
     Yields
     ------
@@ -92,13 +103,18 @@ def steps(settings: Settings) -> Steps:
         No field gives a surface.
     """
     stages = Stages()
+    yield Progress("open", 0, 1, printable(settings.model.name))
     with stages.time("open"):
         checkpoint = open_checkpoint(settings.model)
     with checkpoint:
+        yield Progress("open", 0, 1, printable(checkpoint.name))
         tensors, skips = select(checkpoint, settings.selection)
+        yield Progress("open", 0, 1, printable(checkpoint.name))
         plans, unfit = make_plans(tensors, settings.field)
         skips += unfit
-        left_out = [] if settings.selection.patterns else _left_out(checkpoint, tensors, plans)
+        chosen = settings.selection.patterns or settings.selection.names
+        left_out = [] if chosen else _left_out(checkpoint, tensors, plans)
+        yield from _imports(stages)
         surfaces, empty, notes = yield from _surfaces(plans, settings, stages)
     skips += empty
     if not surfaces:
@@ -106,14 +122,44 @@ def steps(settings: Settings) -> Steps:
         rest = f", and {len(skips) - 1} more" if len(skips) > 1 else ""
         where = printable(checkpoint.path)
         raise WeightwalkError(f"{where}: no tensor gives a surface: {first}{rest}")
-    with stages.time("place"):
-        shown = {s.field.plan.name: s.field.plan for s in surfaces}
-        layout, scale = corridor(list(shown.values())), color_scale(surfaces)
-        exhibits = tuple(place(s, layout, scale, checkpoint.name) for s in surfaces)
+    layout, scale, exhibits = yield from _place(surfaces, settings, stages, checkpoint.name)
     return Model(
-        checkpoint.name, settings, exhibits, layout, scale, tuple(skips),
+        checkpoint.name, checkpoint.stamp, settings, exhibits, layout, scale, tuple(skips),
         [*checkpoint.notes, *left_out, *notes], stages,
     )  # fmt: skip
+
+
+class _Bar:
+    """Turns the ticks of some work into progress of a stage, and times it."""
+
+    def __init__(self, stages: Stages, stage: str, total: int) -> None:
+        self.stages, self.stage, self.total, self.done = stages, stage, total, 0
+
+    def at(self, what: str) -> Progress:
+        return Progress(self.stage, min(self.done, self.total), self.total, printable(what))
+
+    def follow(self, stage: str, work: Ticks[T], what: str) -> Generator[Progress, None, T]:
+        while True:
+            with self.stages.time(stage):
+                try:
+                    self.done += next(work)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+            yield self.at(what)
+
+
+def _imports(stages: Stages) -> Generator[Progress, None, None]:
+    """Import what the stages to come need, so that these tell the time of the work.
+
+    An import cannot be cut: from a cold disk, once a session, one may take longer than a blink.
+    """
+    names = ("scipy", "scipy.ndimage", "skimage", "skimage.measure._marching_cubes_lewiner")
+    for i, name in enumerate(names):
+        if name not in sys.modules:
+            yield Progress("imports", i, len(names), name)
+        with stages.time("imports"):
+            import_module(name)
 
 
 def _surfaces(
@@ -122,24 +168,21 @@ def _surfaces(
     surfaces: list[Surface] = []
     skips: list[Skip] = []
     notes: list[str] = []
-    with stages.time("imports"):
-        # Here once, so that the stages below tell the time of the work.
-        for name in ("scipy.ndimage", "skimage.measure._marching_cubes_lewiner"):
-            import_module(name)
     sigma = None
     if settings.field.sigma == "all":
-        yield Progress("measure σ", 0, 1, "all tensors")
-        with stages.time("measure"):
-            sigma = shared_sigma(plans)
-    for i, plan in enumerate(plans):
-        yield Progress("surfaces", i, len(plans), printable(plan.name))
+        entries = sum(tensor.size for tensor in tensors_of(plans))
+        bar = _Bar(stages, "measure σ", entries)
+        sigma = yield from bar.follow("measure", shared_sigma(plans), "all tensors")
+    bar, end = _Bar(stages, "surfaces", sum(map(_work, plans))), 0
+    for plan in plans:
+        yield bar.at(plan.name)
         try:
-            with stages.time("fields") as stage:
-                stage.bytes += sum(part.tensor.nbytes for part in plan.parts)
-                field = build(plan, settings.field, sigma)
-            with stages.time("surfaces") as stage:
-                made = extract(field, settings.surface)
-                stage.bytes += sum(s.mesh.vertices.nbytes + s.mesh.faces.nbytes for s in made)
+            stages.add("fields", sum(part.tensor.nbytes for part in plan.parts))
+            reading = build_steps(plan, settings.field, sigma)
+            field = yield from bar.follow("fields", reading, plan.name)
+            cutting = extract_steps(field, settings.surface)
+            made = yield from bar.follow("surfaces", cutting, plan.name)
+            stages.add("surfaces", sum(s.mesh.vertices.nbytes + s.mesh.faces.nbytes for s in made))
         except EmptyFieldError as error:
             skips.append(Skip(plan.name, str(error)))
         else:
@@ -148,16 +191,45 @@ def _surfaces(
             if field.info.nan or field.info.inf:
                 name = printable(plan.name)
                 notes.append(f"{name}: {field.info.nan} NaN and {field.info.inf} infinite entries")
+        end += _work(plan)
+        bar.done = end
     return surfaces, skips, notes
+
+
+def _work(plan: Plan) -> int:
+    """Return how long a plan takes, in the time that it takes to read an entry."""
+    voxels = prod(plan.shape) * (SLAB_PLANES if plan.kind == "slab" else 1)
+    return sum(part.entries for part in plan.parts) + ENTRIES_PER_VOXEL * voxels
+
+
+def _place(
+    surfaces: list[Surface], settings: Settings, stages: Stages, model: str
+) -> Generator[Progress, None, tuple[Layout, ColorScale, tuple[Exhibit, ...]]]:
+    bar = _Bar(stages, "place", sum(len(s.mesh.faces) for s in surfaces))
+    yield bar.at("colour scale")
+    with stages.time("place"):
+        scale = color_scale(surfaces, settings.colors)
+    yield bar.at("layout")
+    with stages.time("place"):
+        shown = {s.field.plan.name: s.field.plan for s in surfaces}
+        layout = corridor(list(shown.values()))
+    exhibits = []
+    for surface in surfaces:
+        yield bar.at(surface.name)
+        work = place_steps(surface, layout, scale, model)
+        exhibits.append((yield from bar.follow("place", work, surface.name)))
+        bar.done += len(surface.mesh.faces)
+    return layout, scale, tuple(exhibits)
 
 
 def captions(model: Model) -> tuple[str, ...]:
     """Return the legend's lines: what is seen, in what unit, at which level, and what is not."""
     settings = model.settings
+    sign = "with" if settings.field.signed else "without"
     pooling = {
         "rms": "root mean square of the weights under a cell",
-        "absmax": "largest weight under a cell, with its sign,",
-        "mean": "mean of the weights under a cell",
+        "absmax": f"largest weight under a cell, {sign} its sign,",
+        "mean": f"mean of the weights under a cell, {sign} its sign,",
     }[settings.field.pool]
     planes = {
         "slab": "each plate is one tensor; it is thicker where its weights are larger",

@@ -43,14 +43,23 @@ def select(checkpoint: Checkpoint, selection: Selection) -> tuple[list[Tensor], 
     """
     tensors = list(checkpoint.values())
     where = printable(checkpoint.path, 1000)
-    if selection.patterns:
-        for pattern in selection.patterns:
-            if not any(_matches(t, pattern) for t in tensors):
-                raise SelectionError(
-                    f"{where}: no tensor matches {pattern!r}; {_what_is_there(tensors)}"
-                )
-        tensors = [t for t in tensors if any(_matches(t, p) for p in selection.patterns)]
-    chosen = [t for t in tensors if t.is_float or not t.decodable or t.name in selection.patterns]
+    for pattern in selection.patterns:
+        if not any(_matches(t, pattern) for t in tensors):
+            raise SelectionError(
+                f"{where}: no tensor matches {pattern!r}; {_what_is_there(tensors)}"
+            )
+    for name in selection.names:
+        if name not in checkpoint:
+            raise SelectionError(
+                f"{where}: no tensor is called {printable(name)}; {_what_is_there(tensors)}"
+            )
+    exact = {*selection.names, *selection.patterns}
+    if exact:
+        tensors = [
+            t for t in tensors
+            if t.name in exact or any(fnmatchcase(t.name, p) for p in selection.patterns)
+        ]  # fmt: skip
+    chosen = [t for t in tensors if t.is_float or not t.decodable or t.name in exact]
     if tensors and not chosen:
         raise SelectionError(
             f"{where}: only integer or boolean tensors match; "
@@ -73,6 +82,8 @@ def _matches(tensor: Tensor, pattern: str) -> bool:
 def _within_layers(
     checkpoint: Checkpoint, tensors: list[Tensor], selection: Selection
 ) -> list[Tensor]:
+    if selection.layers is None and selection.max_layers is None:
+        return tensors
     where = printable(checkpoint.path, 1000)
     layers = sorted({t.layer for t in tensors if t.layer is not None})
     wanted = layers

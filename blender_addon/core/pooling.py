@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .settings import Pooling
+from .stages import Ticks, finish
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -170,19 +171,28 @@ def pool(source: FlatSource, row_edges: Int64, col_edges: Int64, mode: Pooling) 
     -------
     Pooled
     """
+    return finish(pool_steps(source, row_edges, col_edges, mode))
+
+
+def pool_steps(
+    source: FlatSource, row_edges: Int64, col_edges: Int64, mode: Pooling
+) -> Ticks[Pooled]:
+    """Do what `pool` does, a block at a time."""
     rows, cols = int(row_edges[-1]), int(col_edges[-1])
     grid = _Grid(row_edges, col_edges, mode)
     for r, c, x in blocks(source, rows, cols):
         grid.add(r, c, x)
-    return grid.result()
+        yield x.size
+    return (yield from grid.result())
 
 
-def measure(source: FlatSource) -> Moments:
-    """Return the moments of a tensor's finite entries in one bounded pass."""
+def measure(source: FlatSource) -> Ticks[Moments]:
+    """Return the moments of a tensor's finite entries in one bounded pass, a block at a time."""
     rows, cols = matrix_shape(source.shape)
     total = Moments()
     for _, _, x in blocks(source, rows, cols):
         total += _moments(x[np.isfinite(x)])
+        yield x.size
     return total
 
 
@@ -250,14 +260,23 @@ class _Grid:
                 np.maximum(self.total[cells], reduce(np.maximum, x), out=self.total[cells])
                 np.minimum(self.least[cells], reduce(np.minimum, x), out=self.least[cells])
 
-    def result(self) -> Pooled:
-        entries = np.outer(np.diff(self.row_edges), np.diff(self.col_edges)) - self.bad
-        if self.mode == "absmax":
-            values = np.where(self.total >= -self.least, self.total, self.least)
-        else:
-            values = self.total / np.maximum(entries, 1)
-            if self.mode == "rms":
-                values = np.sqrt(values)
+    def result(self) -> Ticks[Pooled]:
+        """Turn sums into values, some rows at a time."""
+        rows, cols = self.total.shape
+        values = np.empty((rows, cols))
+        width = np.diff(self.col_edges)
+        step = max(4 * BLOCK // max(cols, 1), 1)
+        for begin in range(0, rows, step):
+            some = slice(begin, begin + step)
+            total = self.total[some]
+            if self.mode == "absmax":
+                values[some] = np.where(total >= -self.least[some], total, self.least[some])
+            else:
+                entries = np.outer(np.diff(self.row_edges)[some], width) - self.bad[some]
+                np.divide(total, np.maximum(entries, 1), out=values[some])
+                if self.mode == "rms":
+                    np.sqrt(values[some], out=values[some])
+            yield 0
         seen = self.moments.count > 0
         return Pooled(
             values,

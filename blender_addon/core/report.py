@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import numpy as np
 
 from .exhibit import Exhibit
 from .model import Model
-from .settings import OutputSettings
-from .surfaces import Components
+from .plain import to_plain
+from .record import Record
+from .settings import OutputSettings, Settings
+from .stages import Stages
 
 SCHEMA_VERSION = 1
 
@@ -23,63 +25,72 @@ SCHEMA_VERSION = 1
 def make_report(
     model: Model, output: OutputSettings, files: Sequence[Path], versions: dict[str, str]
 ) -> dict[str, Any]:
-    """Return the report of a run.
+    """Return the report of a run; see `report_of`."""
+    entries = [surface_entry(exhibit) for exhibit in model.exhibits]
+    return report_of(
+        Record.of(model), entries, output, files=files, versions=versions, stages=model.stages
+    )
+
+
+def report_of(
+    record: Record,
+    entries: Sequence[dict[str, Any]],
+    output: OutputSettings,
+    *,
+    files: Sequence[Path],
+    versions: dict[str, str],
+    stages: Stages,
+) -> dict[str, Any]:
+    """Return the report of files, be they of a run or of a scene that was built earlier.
 
     Parameters
     ----------
-    model : Model
+    record : Record
+    entries : sequence of dict
+        `surface_entry` of each surface in the files, in the order of the STL; at least one.
     output : OutputSettings
     files : sequence of Path
         The files made, where they lie now; they are read for their checksums.
     versions : dict of str to str
         Of Weightwalk and Blender.
+    stages : Stages
 
     Returns
     -------
     dict
         JSON-able, without NaN or infinity.
     """
-    values = np.concatenate([e.surface.values for e in model.exhibits])
-    finite = values[np.isfinite(values)]
-    clipped = np.count_nonzero((finite < model.scale.low) | (finite > model.scale.high))
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": model.name,
-        "settings": _settings(model, output),
+        "model": record.model,
+        "settings": _settings(record.settings, output),
         "versions": versions | _versions(),
         "scale": {
             "unit": "σ",
-            "low": model.scale.low,
-            "high": model.scale.high,
-            "diverging": model.scale.diverging,
-            "vertices": int(values.size),
-            "clipped": int(clipped),
-            "nonfinite": int(values.size - finite.size),
+            **to_plain(record.scale),
+            **{key: sum(e[key] for e in entries) for key in ("vertices", "clipped", "nonfinite")},
         },
-        "surfaces": [_surface(exhibit) for exhibit in model.exhibits],
-        "skipped": [{"name": s.name, "reason": s.reason} for s in model.skips],
-        "notes": list(model.notes),
+        "surfaces": list(entries),
+        "skipped": to_plain(record.skips),
+        "notes": list(record.notes),
         "stages": {
             name: {"seconds": round(stage.seconds, 6), "bytes": stage.bytes}
-            for name, stage in model.stages.by_name.items()
+            for name, stage in stages.by_name.items()
         },
         "files": [_file(path) for path in files],
     }
 
 
-def _settings(model: Model, output: OutputSettings) -> dict[str, Any]:
-    settings = asdict(model.settings)
-    settings["model"] = str(model.settings.model)
-    rows, cols = model.settings.field.grid
-    settings["field"] |= {"rows": rows, "cols": cols}
-    settings["surface"]["faces"] = model.settings.surface.budget(model.settings.field.kind)
-    written = asdict(output)
-    written["directory"] = str(output.directory)
-    written["formats"] = list(output.formats)
-    settings["selection"]["patterns"] = list(model.settings.selection.patterns)
-    layers = model.settings.selection.layers
-    settings["selection"]["layers"] = None if layers is None else list(layers)
-    return settings | {"output": written}
+def _settings(settings: Settings, output: OutputSettings) -> dict[str, Any]:
+    """Return the settings with their defaults filled in."""
+    rows, cols = settings.field.grid
+    faces = settings.surface.budget(settings.field.kind)
+    filled = replace(
+        settings,
+        field=replace(settings.field, rows=rows, cols=cols),
+        surface=replace(settings.surface, faces=faces),
+    )
+    return {**to_plain(filled), "output": to_plain(output)}
 
 
 def _versions() -> dict[str, str]:
@@ -92,7 +103,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _surface(exhibit: Exhibit) -> dict[str, Any]:
+def surface_entry(exhibit: Exhibit) -> dict[str, Any]:
+    """Return a surface's part of the report, JSON-able, for `report_of`."""
     surface, part, plan = exhibit.surface, exhibit.part, exhibit.surface.field.plan
     tensors = [p.tensor for p in plan.parts]
     shape = exhibit.shape
@@ -119,17 +131,15 @@ def _surface(exhibit: Exhibit) -> dict[str, Any]:
         "quantile": surface.quantile if surface.sign else None,
         "faces": len(part.faces),
         "vertices": len(part.vertices),
+        "clipped": exhibit.clipped,
+        "nonfinite": int(surface.values.size - values.size),
         "values": [float(values.min()), float(values.max())] if values.size else None,
         "area": shape.area,
         "volume": shape.volume,
         "euler": shape.euler if surface.sign else 2 * len(part.faces) // 12,
-        "components": _components(surface.components),
-        "permuted": _components(surface.permuted),
+        "components": to_plain(surface.components),
+        "permuted": to_plain(surface.permuted),
     }
-
-
-def _components(components: Components | None) -> dict[str, Any] | None:
-    return None if components is None else asdict(components)
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from .errors import SettingsError
 FieldKind = Literal["slab", "depth", "heads", "experts"]
 Pooling = Literal["rms", "absmax", "mean"]
 SigmaScope = Literal["tensor", "all"]
+ColorMap = Literal["ember", "ice", "gray"]
 Format = Literal["stl", "glb", "png", "blend"]
 Compression = Literal["draco", "quantize", "none"]
 Engine = Literal["workbench", "cycles", "eevee"]
@@ -44,11 +45,14 @@ class Selection:
         First and last layer index, both included; tensors outside of layers are then left out.
     max_layers : int or None
         At most this many layers, the first ones of the selection.
+    names : tuple of str
+        Exact names, each as a pattern without wildcards; empty means that the patterns alone count.
     """
 
     patterns: tuple[str, ...] = ()
     layers: tuple[int, int] | None = None
     max_layers: int | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.layers is not None and not 0 <= self.layers[0] <= self.layers[1]:
@@ -75,6 +79,8 @@ class FieldSettings:
         Standard deviation of a Gaussian over rows and columns, in cells; 0 for none.
     sigma : {"tensor", "all"}
         Whether values are divided by their own tensor's standard deviation or by one for all.
+    magnitude : bool
+        Whether pooled values lose their sign.
     """
 
     kind: FieldKind = "slab"
@@ -83,6 +89,7 @@ class FieldSettings:
     pool: Pooling = "rms"
     smooth: float = 0.0
     sigma: SigmaScope = "tensor"
+    magnitude: bool = False
 
     def __post_init__(self) -> None:
         _one_of("field", self.kind, FieldKind)
@@ -103,7 +110,7 @@ class FieldSettings:
     @property
     def signed(self) -> bool:
         """Whether the pooled values keep their sign."""
-        return self.pool != "rms"
+        return self.pool != "rms" and not self.magnitude
 
 
 @dataclass(frozen=True)
@@ -210,9 +217,15 @@ class Settings:
         A checkpoint file or folder.
     selection, field, surface
         See their classes.
+    colors : {"ember", "ice", "gray"}
+        Colour map of unsigned fields; signed ones have blue and red.
     """
 
     model: Path
     selection: Selection = Selection()
     field: FieldSettings = FieldSettings()
     surface: SurfaceSettings = SurfaceSettings()
+    colors: ColorMap = "ember"
+
+    def __post_init__(self) -> None:
+        _one_of("colors", self.colors, ColorMap)

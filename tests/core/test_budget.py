@@ -7,13 +7,16 @@ import pytest
 import weightwalk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from weightwalk.core import budget as counting
 from weightwalk.core import surfaces
 from weightwalk.core.budget import SlabCounter, VolumeCounter, count_faces
 from weightwalk.core.errors import EmptyFieldError
 from weightwalk.core.fields import Field, FieldInfo, Plan, build
+from weightwalk.core.marching import marching_cubes
 from weightwalk.core.plans import make_plans, select
 from weightwalk.core.settings import FieldSettings, Selection, SurfaceSettings
-from weightwalk.core.surfaces import extract, marching_cubes
+from weightwalk.core.stages import finish
+from weightwalk.core.surfaces import extract
 
 
 def faces_at(field, level):
@@ -118,8 +121,8 @@ def test_counts_come_close_to_what_is_extracted():
     volume = np.pad(rng.normal(size=(12, 40, 50)).astype(np.float32), 1)
     for level in (0.05, 0.3, 0.8, 1.5, 2.5):
         for signed in (False, True):
-            quick = SlabCounter.of(profile, cells, signed)(level)
-            assert quick == VolumeCounter((slab,), signed)(level)
+            quick = finish(finish(SlabCounter.of(profile, cells, signed))(level))
+            assert quick == finish(VolumeCounter((slab,), signed)(level))
         for v in (slab, volume):
             faces = len(marching_cubes(v, level).faces)
             assert count_faces(v > level) == pytest.approx(faces, rel=0.12)
@@ -131,7 +134,26 @@ def test_a_sample_counts_like_the_whole():
     sampled = whole.sampled()
     assert sum(v.size for v in sampled.volumes) < volume.size / 3
     for level in (0.5, 1.5):
-        assert sampled(level) == pytest.approx(whole(level), rel=0.15)
+        assert finish(sampled(level)) == pytest.approx(finish(whole(level)), rel=0.15)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_counts_in_bands_are_those_of_the_whole(monkeypatch, signed):
+    cells = np.random.default_rng(4).normal(size=(40, 30)).astype(np.float32)
+    profile = np.ones(1, np.float32)
+    volume = np.pad(np.random.default_rng(5).normal(size=(6, 50, 40)).astype(np.float32), 1)
+    levels = (0.1, 0.7, 1.9)
+
+    def counts():
+        slab = finish(SlabCounter.of(profile, cells, signed))
+        counters = (slab, VolumeCounter((volume,), signed))
+        return [finish(count(level)) for count in counters for level in levels]
+
+    whole = counts()
+    assert whole[3] == count_faces(volume > 0.1) + signed * count_faces(volume < -0.1)
+    monkeypatch.setattr(counting, "SORTED", 200)
+    monkeypatch.setattr(counting, "VOXELS", 5000)
+    assert counts() == whole
 
 
 @pytest.mark.model
@@ -154,13 +176,13 @@ def test_the_search_seldom_needs_a_second_extraction(field_of, monkeypatch):
     """What it costs in time is measured by scripts/bench."""
     rng = np.random.default_rng(3)
     cuts, searches = [], 0
-    original = surfaces.marching_cubes
+    original = surfaces.banded
 
     def counted(*arguments):
         cuts.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(surfaces, "marching_cubes", counted)
+    monkeypatch.setattr(surfaces, "banded", counted)
     for shape in ((256, 256), (512, 512), (16, 256, 256)):
         for temper in ("normal", "heavy", "rows"):
             field = field_of(kinds(rng, shape)[temper])

@@ -25,6 +25,9 @@ TO_LAB = np.array(
 )
 
 
+MAPS = [(False, "ember"), (False, "ice"), (False, "gray"), (True, "ember")]
+
+
 def oklab(colors):
     linear = decode_srgb(np.atleast_2d(colors)[:, :3] / 255.0)
     return np.cbrt(linear @ TO_LMS.T) @ TO_LAB.T
@@ -36,9 +39,9 @@ def test_white_and_black_are_where_oklab_has_them():
     )
 
 
-@pytest.mark.parametrize("diverging", [False, True])
-def test_equal_steps_of_value_are_equal_steps_of_lightness(diverging):
-    lightness = oklab(color_map(diverging))[:, 0]
+@pytest.mark.parametrize(("diverging", "name"), MAPS)
+def test_equal_steps_of_value_are_equal_steps_of_lightness(diverging, name):
+    lightness = oklab(color_map(diverging, name))[:, 0]
     halves = [lightness[127::-1], lightness[128:]] if diverging else [-lightness]
     for half in halves:
         straight = np.linspace(half[0], half[-1], len(half))
@@ -47,10 +50,23 @@ def test_equal_steps_of_value_are_equal_steps_of_lightness(diverging):
         assert np.ptp(half) > 0.4
 
 
-@pytest.mark.parametrize("diverging", [False, True])
-def test_no_map_comes_near_the_colour_of_non_finite_values(diverging):
-    away = np.linalg.norm(oklab(color_map(diverging)) - oklab(NONFINITE), axis=1)
+@pytest.mark.parametrize(("diverging", "name"), MAPS)
+def test_no_map_comes_near_the_colour_of_non_finite_values(diverging, name):
+    away = np.linalg.norm(oklab(color_map(diverging, name)) - oklab(NONFINITE), axis=1)
     assert away.min() > 0.15
+
+
+def test_each_map_has_its_own_colours_and_signed_values_have_blue_and_red():
+    values = np.linspace(-3, 3, 50)
+    red, _, blue = color_map(False, "ice")[:, :3].astype(int).T
+    assert (blue > red).all()
+    assert np.ptp(color_map(False, "gray")[:, :3], axis=1).max() == 0
+    for name in ("ember", "ice", "gray"):
+        scale = scale_for(values, diverging=True, map=name)
+        np.testing.assert_array_equal(scale.colors(values), ColorScale(-3, 3, True).colors(values))
+        scale = scale_for(np.abs(values), diverging=False, map=name)
+        assert scale.map == name
+        np.testing.assert_array_equal(scale.colors([scale.high])[0], color_map(False, name)[-1])
 
 
 def test_a_diverging_map_is_grey_in_the_middle_and_as_light_on_both_sides():

@@ -13,12 +13,14 @@ import weightwalk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
+from weightwalk.core import fields as built
 from weightwalk.core import pooling
 from weightwalk.core.errors import EmptyFieldError
 from weightwalk.core.fields import build, shared_sigma
 from weightwalk.core.plans import make_plans, select
 from weightwalk.core.pooling import cell_edges, matrix_shape, measure, pool
 from weightwalk.core.settings import FieldSettings, Selection
+from weightwalk.core.stages import finish
 
 MODES = ("rms", "absmax", "mean")
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 13), (97, 3), (3, 97), (64, 65), (130, 61), (5, 300)]
@@ -122,7 +124,7 @@ def test_every_entry_counts_once_in_one_cell(mode, shape, grid, block):
 def test_sigma_survives_an_offset_and_extremes_give_no_warning():
     rng = np.random.default_rng(2)
     array = 1e6 + 1e-3 * rng.normal(size=(300, 700))
-    assert measure(Source(array)).sigma == pytest.approx(array.std(), rel=1e-9)
+    assert finish(measure(Source(array))).sigma == pytest.approx(array.std(), rel=1e-9)
     whole = pool(Source(array), *grid_of(array, 8, 8), "rms").moments
     assert whole.sigma == pytest.approx(array.std(), rel=1e-9)
     with warnings.catch_warnings():
@@ -131,7 +133,7 @@ def test_sigma_survives_an_offset_and_extremes_give_no_warning():
             for mode in MODES:
                 signs = rng.choice([-1.0, 1.0], size=(40, 40))
                 pool(Source(size * signs), *grid_of(signs, 3, 3), mode)
-            plain = measure(Source(1e100 * signs)).sigma
+            plain = finish(measure(Source(1e100 * signs))).sigma
             assert plain == pytest.approx((1e100 * signs).std())
 
 
@@ -307,7 +309,7 @@ def test_one_sigma_for_all_is_that_of_all_entries():
         source = Source(array)
         tensor.shape, tensor.flat = source.shape, source.flat
     plans = [SimpleNamespace(parts=[SimpleNamespace(tensor=t)]) for t in tensors]
-    assert shared_sigma([*plans, plans[0]]) == pytest.approx(np.concatenate(arrays).std())
+    assert finish(shared_sigma([*plans, plans[0]])) == pytest.approx(np.concatenate(arrays).std())
 
 
 def test_a_wide_row_is_read_in_bounded_pieces():
@@ -328,3 +330,12 @@ def test_a_real_matrix_is_plain_numpy(model_folder):
         field = build(plan, chosen)
     expected = np.sqrt((array**2).reshape(24, 16, 48, 8).mean(axis=(1, 3))) / array.std()
     np.testing.assert_allclose(field.cells[0], expected, rtol=1e-5)
+
+
+def test_many_values_are_permuted_in_hands(monkeypatch):
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=50_000).astype(np.float32)
+    monkeypatch.setattr(built, "DEALT", 7000)
+    permuted = finish(built._permuted(values))
+    np.testing.assert_array_equal(np.sort(permuted), np.sort(values))
+    assert abs(np.corrcoef(permuted, values)[0, 1]) < 0.02

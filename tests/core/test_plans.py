@@ -70,6 +70,16 @@ def test_patterns_layers_and_exact_names(model):
     ]
 
 
+def test_names_mean_themselves_and_add_to_the_patterns(model):
+    assert names(model, names=("model.ids", Q.format(2))) == [
+        n for n in model if n in {"model.ids", Q.format(2)}
+    ]
+    assert names(model, "*embed*", names=(Q.format(1), Q.format(1))) == [
+        n for n in model if "embed" in n or n == Q.format(1)
+    ]
+    assert names(model, names=(Q.format(0), Q.format(3)), max_layers=1) == [Q.format(0)]
+
+
 @pytest.mark.parametrize(
     ("selection", "said"),
     [
@@ -79,6 +89,10 @@ def test_patterns_layers_and_exact_names(model):
         (Selection(layers=(7, 9)), "layers 0 to 4"),
         (Selection(("*embed*",), layers=(0, 1)), "no layers"),
         (Selection(("z.scales",)), "F8_E8M0"),
+        (Selection(names=("z.scales",)), "F8_E8M0"),
+        (Selection(names=("*q_proj*",)), "no tensor is called *q_proj*; there are "),
+        (Selection(("*q_proj*",), names=(Q.format(0), "a\nb")), "no tensor is called a\\nb"),
+        (Selection(names=(Q.format(0),), layers=(1, 2)), "layers 0 to 0"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_is(model, selection, said):

@@ -12,8 +12,17 @@ import trimesh
 from safetensors.numpy import save_file
 from weightwalk import pipeline
 from weightwalk.core.model import steps
-from weightwalk.core.report import make_report
-from weightwalk.core.settings import FieldSettings, OutputSettings, Settings, SurfaceSettings
+from weightwalk.core.record import Record
+from weightwalk.core.report import make_report, surface_entry
+from weightwalk.core.report import report_of as stored_report
+from weightwalk.core.settings import (
+    FieldSettings,
+    OutputSettings,
+    Selection,
+    Settings,
+    SurfaceSettings,
+)
+from weightwalk.core.stages import Stages
 
 SCHEMA = json.loads(
     (Path(__file__).resolve().parents[2] / "docs" / "report.schema.json").read_text("utf-8")
@@ -72,11 +81,38 @@ def test_every_report_fits_the_schema_and_its_meshes(checkpoint, kind, pool, sig
             assert entry["volume"] == pytest.approx(mesh.volume, rel=1e-3)
             assert entry["euler"] == mesh.euler_number
             assert entry["volume"] > 0
+        values = exhibit.surface.values
+        assert entry["nonfinite"] == np.count_nonzero(~np.isfinite(values))
+        beyond = (values < report["scale"]["low"]) | (values > report["scale"]["high"])
+        assert entry["clipped"] == np.count_nonzero(beyond & np.isfinite(values))
+    for key in ("vertices", "clipped", "nonfinite"):
+        assert report["scale"][key] == sum(s[key] for s in report["surfaces"])
     by_tensor = {(s["tensor"], s["part"]): s for s in report["surfaces"]}
     if kind == "slab":
         assert by_tensor["model.layers.1.self_attn.q_proj.weight", "nonfinite"]["nan"] == 1
         assert by_tensor["model.layers.2.self_attn.q_proj.weight", "nonfinite"]["inf"] == 128
         assert not any(s["tensor"] == "count" for s in report["surfaces"])
+
+
+def test_a_report_of_stored_entries_is_that_of_the_run(checkpoint):
+    name = "model.layers.0.self_attn.q_proj.weight"
+    chosen = Settings(checkpoint, Selection(("*w1*",), names=(name,)), colors="ice")
+    model, report = report_of(chosen)
+    assert report["settings"]["selection"]["names"] == [name]
+    assert report["settings"]["colors"] == report["scale"]["map"] == "ice"
+    # As a scene keeps them: through JSON.
+    record = Record.from_json(Record.of(model).to_json())
+    entries = [json.loads(json.dumps(surface_entry(e), allow_nan=False)) for e in model.exhibits]
+    options = {"files": (), "versions": {"weightwalk": "0"}}
+    again = stored_report(
+        record, entries, OutputSettings(Path("out")), stages=model.stages, **options
+    )
+    assert json.loads(json.dumps(again)) == report
+    part = stored_report(
+        record, entries[:1], OutputSettings(Path("out")), stages=Stages(), **options
+    )
+    jsonschema.validate(json.loads(json.dumps(part)), SCHEMA)
+    assert part["scale"]["vertices"] == entries[0]["vertices"] < report["scale"]["vertices"]
 
 
 def test_structure_differs_from_its_permutation_and_noise_does_not(tmp_path):

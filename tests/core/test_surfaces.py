@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save_file
 from scipy import ndimage
-from weightwalk.core import geometry
+from weightwalk.core import geometry, surfaces
 from weightwalk.core.color import NONFINITE, ColorScale
 from weightwalk.core.errors import EmptyFieldError
 from weightwalk.core.fields import build
 from weightwalk.core.layout import corridor, to_scene
+from weightwalk.core.marching import marching_cubes, mirrored
 from weightwalk.core.markers import boxes
 from weightwalk.core.plans import make_plans
 from weightwalk.core.settings import FieldSettings, SurfaceSettings
-from weightwalk.core.surfaces import extract, marching_cubes, mirrored
+from weightwalk.core.stages import finish
+from weightwalk.core.surfaces import extract
 
 # Index axes (plane, row, column) as the right-handed axes of the scene.
 TO_SCENE = np.array([1, 1, -1], np.float32)
@@ -30,7 +32,7 @@ def in_scene(mesh):
 
 
 def shape_of(vertices, faces):
-    return geometry.shape_of(vertices, faces, geometry.area_vectors(vertices, faces))
+    return finish(geometry.measure(vertices, faces))[1]
 
 
 def assert_closed(faces):
@@ -68,7 +70,7 @@ def test_a_ball_and_a_ring_have_their_area_volume_and_euler_number(solid):
         faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         vectors = geometry.area_vectors(vertices, mesh.faces)
         np.testing.assert_allclose(vectors.T, faces, atol=1e-4)
-        normals = geometry.vertex_normals(len(vertices), mesh.faces, vectors)
+        normals, _ = finish(geometry.measure(vertices, mesh.faces))
         around = np.stack([normals[mesh.faces[:, i]] for i in range(3)])
         assert (np.einsum("kij,ij->ki", around, faces) > 0).all()
         np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-4)
@@ -142,7 +144,8 @@ def test_a_slab_cut_by_halves_is_the_slab_cut_whole(field_of):
     rng = np.random.default_rng(7)
     for level in (0.3, 0.9, 2.0):
         volume = field_of(rng.normal(size=(23, 31)) * rng.random((23, 1))).volume()
-        whole, halves = marching_cubes(volume, level), mirrored(volume, level)
+        whole = marching_cubes(volume, level)
+        halves = mirrored(marching_cubes(volume[4:], level), 4)
         assert_closed(halves.faces)
         assert len(halves.faces) == len(whole.faces)
         rows = [np.unique(mesh.vertices.round(4), axis=0) for mesh in (whole, halves)]
@@ -159,9 +162,8 @@ def test_in_the_scene_normals_still_agree_with_faces(field_of):
         (surface,) = extract(field, SurfaceSettings(quantile=0.7))
         placement = corridor([field.info.plan]).placements[field.info.plan.name]
         vertices, faces = to_scene(surface.mesh, field.info.plan, placement), surface.mesh.faces
-        vectors = geometry.area_vectors(vertices, faces)
-        assert geometry.shape_of(vertices, faces, vectors).volume > 0
-        normals = geometry.vertex_normals(len(vertices), faces, vectors)
+        normals, shape = finish(geometry.measure(vertices, faces))
+        assert shape.volume > 0
         judge = trimesh.Trimesh(vertices.astype(np.float64), faces, process=False)
         agree = np.einsum("ij,ij->i", judge.vertex_normals, normals)
         assert np.median(agree) > 0.95
@@ -281,3 +283,14 @@ def test_boxes_cover_the_mask_and_nothing_else():
     outward = vertices[:, [2, 0, 1]] * TO_SCENE
     assert shape_of(outward, faces).volume == pytest.approx(mask.sum())
     assert len(boxes(mask, 12)[1]) == 12
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (6, 40, 25)])
+def test_pieces_counted_in_bands_are_those_of_the_whole(field_of, shape, monkeypatch):
+    field = field_of(np.random.default_rng(4).normal(size=shape), pool="absmax", smooth=0.8)
+    for level in (0.2, 0.5, 1.2):
+        whole = [(s.components, s.permuted) for s in extract(field, SurfaceSettings(level=level))]
+        with monkeypatch.context() as patch:
+            patch.setattr(surfaces, "CELLS", 300)
+            parts = extract(field, SurfaceSettings(level=level))
+        assert [(s.components, s.permuted) for s in parts] == whole

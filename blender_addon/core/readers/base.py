@@ -77,7 +77,7 @@ class DataFile:
         self.path = path
         self.size = info.st_size
         self.closed = False
-        self._stamp = (info.st_size, info.st_mtime_ns)
+        self.stamp = (info.st_size, info.st_mtime_ns)
 
     def read_into(self, offset: int, arrays: Iterator[Array]) -> None:
         """Fill contiguous arrays, one after the other, with the bytes from `offset` on.
@@ -89,7 +89,7 @@ class DataFile:
         try:
             with self.path.open("rb", buffering=0) as file:
                 info = os.fstat(file.fileno())
-                if (info.st_size, info.st_mtime_ns) != self._stamp:
+                if (info.st_size, info.st_mtime_ns) != self.stamp:
                     raise bad(self.path, "the file has changed since it was opened")
                 file.seek(offset)
                 for array in arrays:
@@ -291,6 +291,12 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         return f"Checkpoint({printable(self.path)!r}, {len(self)} tensors)"
+
+    @property
+    def stamp(self) -> str:
+        """Sizes and times of the files as JSON: another one means that a file has changed."""
+        files = sorted(self._files, key=lambda file: file.path)
+        return json.dumps([[file.path.name, *file.stamp] for file in files])
 
     def close(self) -> None:
         """End all reading: from now on it raises `CheckpointError`."""

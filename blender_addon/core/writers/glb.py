@@ -85,6 +85,10 @@ class Encoding:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """Encode no more; a `write` under way in another thread fails."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def write(

@@ -1,0 +1,96 @@
+"""What a scene knows of the run that made it, kept in the .blend as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from .color import ColorScale
+from .errors import BadInputError
+from .layout import Stop, Vector
+from .model import Model, captions
+from .plain import from_plain, to_plain
+from .plans import Skip
+from .settings import Settings
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run, as far as its scene needs it later: to walk, to inspect, to export, to build again.
+
+    Attributes
+    ----------
+    model : str
+        The checkpoint's name.
+    path : str
+        Where it was, absolute.
+    stamp : str
+        `Checkpoint.stamp` of the files that were read.
+    settings : Settings
+    scale : ColorScale
+    stops : tuple of Stop
+        In walking order.
+    low, high : tuple of 3 float
+        Corners of the box around all fields, in metres.
+    captions : tuple of str
+        The legend's lines.
+    skips : tuple of Skip
+    notes : tuple of str
+    """
+
+    model: str
+    path: str
+    stamp: str
+    settings: Settings
+    scale: ColorScale
+    stops: tuple[Stop, ...]
+    low: Vector
+    high: Vector
+    captions: tuple[str, ...]
+    skips: tuple[Skip, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: Model) -> Record:
+        """Return the record of a run."""
+        layout = model.layout
+        return cls(
+            model.name, str(model.settings.model.absolute()), model.stamp, model.settings,
+            model.scale, layout.stops, layout.low, layout.high,
+            captions(model), model.skips, tuple(model.notes),
+        )  # fmt: skip
+
+    def to_json(self) -> str:
+        """Return the record in ASCII, whatever bytes a path or a name has."""
+        return json.dumps({"version": VERSION} | to_plain(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Return the record that `to_json` wrote.
+
+        Raises
+        ------
+        BadInputError
+            It was written by a newer version, by something else, or was damaged.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
+            version = content.pop("version")
+            if type(version) is int and version == VERSION:
+                return from_plain(cls, content)
+        # Settings out of range end here, too: their own words would not say where they are from.
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ):
+            version = None
+        if type(version) is int and version > VERSION:
+            raise BadInputError("the scene was made by a newer Weightwalk; update this one")
+        raise BadInputError("what the scene says about its model cannot be read; build it again")
