@@ -8,20 +8,20 @@ be finished is taken back.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from .core.errors import MissingDependencyError, OutputError, OutputFolderError
+from .core.errors import MissingDependencyError, WeightwalkError
 from .core.model import Model, Progress, captions, steps
-from .core.report import make_report
+from .core.record import Record
+from .core.report import make_report, report_of
 from .core.settings import OutputSettings, Settings
+from .core.stages import Stages, told
+from .core.writers import MeshPart
+from .files import REPORT, Contents, publish, staging_in, write, write_json
 from .quiet import held_signals, silence
-from .version import VERSION
 
 if TYPE_CHECKING:
     import bpy
@@ -81,145 +81,192 @@ def run(settings: Settings, output: OutputSettings, show: Show | None = None) ->
 
 def run_steps(settings: Settings, output: OutputSettings) -> Generator[Progress, None, Result]:
     """Do what `run` does, a step at a time."""
+    _check(output)
+    with staging_in(output.directory) as staging:
+        model = yield from steps(settings)
+        parts = [exhibit.part for exhibit in model.exhibits]
+        contents = Contents(model.name, captions(model), parts, model.stages)
+        files, versions = yield from write(contents, output, staging, _Built(model, output))
+        yield Progress("files", len(files), len(files) + 1, REPORT)
+        write_json(staging / REPORT, make_report(model, output, files, versions))
+        made = publish([*files, staging / REPORT], output.directory)
+    return Result(model, made)
+
+
+def show_steps(
+    scene: bpy.types.Scene, model: Model, aspect: float = 16 / 9
+) -> Generator[Progress, None, bpy.types.Collection]:
+    """Stand a model's surfaces in a Blender scene, in place of those of an earlier build.
+
+    They enter it with the last step; closed before that, the generator leaves all as it was.
+    """
+    from .scene.build import build_steps
+
+    return (yield from build_steps(scene, model, aspect))
+
+
+def show_in(scene: bpy.types.Scene, model: Model, aspect: float = 16 / 9) -> bpy.types.Collection:
+    """Do what `show_steps` does at one go."""
+    return drain(show_steps(scene, model, aspect))
+
+
+def export_steps(
+    scene: bpy.types.Scene,
+    surfaces: Sequence[bpy.types.Object],
+    record: Record,
+    output: OutputSettings,
+    cache: Path,
+) -> Generator[Progress, None, tuple[Path, ...]]:
+    """Write surfaces of a scene as they stand, and the report of what they are.
+
+    Parameters
+    ----------
+    scene : bpy.types.Scene
+        Its camera takes the picture.
+    surfaces : sequence of bpy.types.Object
+        At least one of ours; the picture shows no other.
+    record : Record
+        Of the scene.
+    output : OutputSettings
+        Blender itself saves .blend files: they cannot be among the formats.
+    cache : Path
+        A folder for a copy of the scene while the picture is made.
+
+    Returns
+    -------
+    tuple of Path
+        The report last.
+
+    Raises
+    ------
+    WeightwalkError
+        With a message fit to show; nothing is left behind then.
+    """
+    from .scene.export import in_order, parts
+
+    _check(output)
+    stages = Stages()
+    held: list[MeshPart] = []
+    chosen = in_order(surfaces)
+    with staging_in(output.directory) as staging:
+        for i, one in enumerate(chosen):
+            yield Progress("surfaces", i, len(chosen), one.name)
+            with stages.time("surfaces"):
+                held += parts([one])
+        entries = [json.loads(one["report"]) for one in chosen]
+        contents = Contents(record.model, record.captions, held, stages)
+        picture = _Seen(scene, chosen, output, cache, stages)
+        files, versions = yield from write(contents, output, staging, picture)
+        yield Progress("files", len(files), len(files) + 1, REPORT)
+        noted = replace(record, notes=(*record.notes, *picture.notes))
+        report = report_of(noted, entries, output, files=files, versions=versions, stages=stages)
+        write_json(staging / REPORT, report)
+        return publish([*files, staging / REPORT], output.directory)
+
+
+class _Built:
+    """A scene that is made for a picture or a .blend in a Blender that we have to ourselves."""
+
+    def __init__(self, model: Model, output: OutputSettings) -> None:
+        self.model, self.output = model, output
+
+    def prepare(self) -> Generator[Progress, None, str]:
+        """Build the scene in an emptied Blender; return Blender's version."""
+        import bpy
+
+        from .scene.build import clear
+        from .scene.render import configure
+
+        yield Progress("scene", 0, 1, "an empty scene")
+        render = self.output.render
+        with self.model.stages.time("scene"):
+            clear(bpy.context.scene)
+            configure(bpy.context.scene, render)
+            show_in(bpy.context.scene, self.model, render.width / render.height)
+        version: str = bpy.app.version_string
+        return version
+
+    def write(self, base: Path, bar: tuple[int, int]) -> Generator[Progress, None, None]:
+        """Save the scene, and render what was saved."""
+        from .scene.files import save
+        from .scene.render import render_steps
+
+        done, total = bar
+        stages, output = self.model.stages, self.output
+        blend, picture = Path(f"{base}.blend"), Path(f"{base}.png")
+        what = blend.name if "blend" in output.formats else "scene file"
+        yield Progress("files", done, total, what)
+        with stages.time("blend") as stage:
+            save(blend)
+            stage.bytes = blend.stat().st_size
+        if "png" in output.formats:
+            now = Progress("files", total - 2, total, picture.name)
+            yield now
+            with stages.time("png") as stage:
+                used = yield from told(render_steps(blend, picture, output.render.engine), now)
+                stage.bytes = picture.stat().st_size
+            self.model.notes.extend(_notes(picture, output, used))
+
+
+class _Seen:
+    """A person's scene, of which a picture is taken; nothing in it is changed."""
+
+    def __init__(
+        self,
+        scene: bpy.types.Scene,
+        surfaces: Sequence[bpy.types.Object],
+        output: OutputSettings,
+        cache: Path,
+        stages: Stages,
+    ) -> None:
+        self.scene, self.output, self.cache, self.stages = scene, output, cache, stages
+        self.shown = {one.name for one in surfaces}
+        self.notes: list[str] = []
+
+    def prepare(self) -> Generator[Progress, None, str]:
+        """Return Blender's version."""
+        import bpy
+
+        yield from ()
+        version: str = bpy.app.version_string
+        return version
+
+    def write(self, base: Path, bar: tuple[int, int]) -> Generator[Progress, None, None]:
+        """Render a copy of the scene in which the other surfaces are hidden."""
+        from .scene.files import save
+        from .scene.render import Changes, choices, render_steps
+
+        if self.scene.camera is None:
+            raise WeightwalkError("the scene has no camera to take the picture with")
+        picture = Path(f"{base}.png")
+        now = Progress("files", *bar, picture.name)
+        others = [o.name for o in self.scene.objects if "plan" in o and o.name not in self.shown]
+        changes = Changes(self.scene.name, tuple(others), choices(self.output.render))
+        yield now
+        with staging_in(self.cache) as folder, self.stages.time("png") as stage:
+            save(folder / "scene.blend", compress=False)
+            yield now
+            engine = self.output.render.engine
+            rendering = render_steps(folder / "scene.blend", picture, engine, changes)
+            used = yield from told(rendering, now)
+            stage.bytes = picture.stat().st_size
+        self.notes += _notes(picture, self.output, used)
+
+
+def _notes(picture: Path, output: OutputSettings, used: str) -> list[str]:
+    if used == output.render.engine:
+        return []
+    return [f"{picture.name}: no OpenGL was found, so {used} made the picture"]
+
+
+def _check(output: OutputSettings) -> None:
+    """Find out what is missing before any work is done."""
     if output.needs_blender:
         _require_blender(output)
     if "glb" in output.formats and output.compression == "draco":
         from .core.writers.encoding import draco_module
 
-        draco_module()  # before any work is done
-    with _staging(output.directory) as staging:
-        model = yield from steps(settings)
-        files = yield from _write(model, output, staging)
-        made = _publish(files, output.directory)
-    return Result(model, made)
-
-
-def show_in(scene: bpy.types.Scene, model: Model, aspect: float = 16 / 9) -> bpy.types.Collection:
-    """Stand a model's surfaces in a Blender scene; on failure the scene is as before."""
-    from .scene.build import View, build
-    from .scene.labels import Legend
-
-    nonfinite = any(e.surface.sign == 0 for e in model.exhibits)
-    legend = Legend(model.name, captions(model), model.scale, nonfinite)
-    view = View.of(model.exhibits, aspect)
-    return build(scene, model.exhibits, model.layout, legend, view)
-
-
-def file_name(model: Model, output: OutputSettings) -> str:
-    """Return the name of the files without ending: the asked one, or the model's made safe."""
-    if output.name is not None:
-        return output.name
-    safe = "".join(c if c.isalnum() or c in "-_. " else "-" for c in model.name).strip(" .-")
-    return safe[:120] or "weights"
-
-
-def _write(
-    model: Model, output: OutputSettings, staging: Path
-) -> Generator[Progress, None, list[Path]]:
-    """Write all files into a folder; the GLB is compressed while the others are written."""
-    from .core.writers import Encoding, write_stl
-
-    name = file_name(model, output)
-    # Names are given whole: "a.b" with an ending put in place of ".b" would be another file.
-    paths = {kind: staging / f"{name}.{kind}" for kind in output.formats}
-    parts = [exhibit.part for exhibit in model.exhibits]
-    total = len(paths) + 1
-    versions = {"weightwalk": VERSION}
-    done = 0
-    with ExitStack() as stack:
-        if "glb" in paths:
-            encoding = stack.enter_context(Encoding(parts, output.compression))
-        if "stl" in paths:
-            yield Progress("files", done, total, paths["stl"].name)
-            with model.stages.time("stl") as stage:
-                write_stl(paths["stl"], parts)
-                stage.bytes = paths["stl"].stat().st_size
-            done += 1
-        if output.needs_blender:
-            yield Progress("files", done, total, "scene")
-            versions["blender"] = _fill_scene(model, output)
-        if "glb" in paths:
-            yield Progress("files", done, total, paths["glb"].name)
-            with model.stages.time("glb") as stage:
-                extras = {"model": model.name, "captions": list(captions(model))}
-                encoding.write(paths["glb"], extras, generator=f"Weightwalk {VERSION}")
-                stage.bytes = paths["glb"].stat().st_size
-            done += 1
-    if output.needs_blender:
-        yield from _save_and_render(model, output, staging / name, (done, total))
-    yield Progress("files", total - 1, total, "report.json")
-    files = list(paths.values())
-    report = staging / "report.json"
-    _write_json(report, make_report(model, output, files, versions))
-    return [*files, report]
-
-
-def _fill_scene(model: Model, output: OutputSettings) -> str:
-    """Build the scene in an emptied Blender; return Blender's version."""
-    import bpy
-
-    from .scene.build import clear
-    from .scene.render import configure
-
-    with model.stages.time("scene"):
-        clear(bpy.context.scene)
-        configure(bpy.context.scene, output.render)
-        show_in(bpy.context.scene, model, output.render.width / output.render.height)
-    version: str = bpy.app.version_string
-    return version
-
-
-def _save_and_render(
-    model: Model, output: OutputSettings, base: Path, progress: tuple[int, int]
-) -> Generator[Progress, None, None]:
-    from .scene.files import save
-    from .scene.render import render
-
-    done, total = progress
-    blend, picture = Path(f"{base}.blend"), Path(f"{base}.png")
-    yield Progress("files", done, total, blend.name if "blend" in output.formats else "scene file")
-    with model.stages.time("blend") as stage:
-        save(blend)
-        stage.bytes = blend.stat().st_size
-    if "png" in output.formats:
-        yield Progress("files", total - 2, total, picture.name)
-        with model.stages.time("png") as stage:
-            used = render(blend, picture, output.render.engine)
-            stage.bytes = picture.stat().st_size
-        if used != output.render.engine:
-            model.notes.append(f"{picture.name}: no OpenGL was found, so {used} made the picture")
-
-
-def _publish(files: Sequence[Path], directory: Path) -> tuple[Path, ...]:
-    """Move finished files to where they belong; where one cannot go, the earlier ones stay."""
-    targets = tuple(directory / file.name for file in files)
-    earlier = files[0].parent / "earlier"
-    moved: list[tuple[Path, Path]] = []
-    try:
-        earlier.mkdir()
-        for file, target in zip(files, targets, strict=True):
-            if target.is_dir():
-                raise OutputError(f"cannot write {target}: it is a folder")
-            for source, goal in ((target, earlier / target.name), (file, target)):
-                if source.exists():
-                    source.replace(goal)
-                    moved.append((source, goal))
-    except BaseException as error:
-        for source, goal in reversed(moved):
-            goal.replace(source)
-        if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise OutputError(f"cannot write {directory}: {error.strerror}") from error
-        raise
-    return targets
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    try:
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        # A path that is not UTF-8 has lone surrogates; written this way they are JSON's escapes.
-        path.write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise OutputError(f"cannot write {path.name}: {error.strerror}") from error
+        draco_module()
 
 
 def _require_blender(output: OutputSettings) -> None:
@@ -232,31 +279,3 @@ def _require_blender(output: OutputSettings) -> None:
             f"to write {wanted} takes Blender: install weightwalk[blender] on Python 3.11 or 3.13, "
             "or run batch/driver.py inside Blender"
         ) from None
-
-
-@contextmanager
-def _staging(directory: Path) -> Iterator[Path]:
-    """Give a folder beside the results, gone at the end whatever happens.
-
-    Folders that had to be made for it are gone, too, where nothing came of it.
-    """
-    absent: list[Path] = []
-    try:
-        try:
-            absent += (f for f in (directory, *directory.parents) if not f.exists())
-            directory.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=".weightwalk-", dir=directory))
-        except OSError as error:
-            raise OutputFolderError(f"cannot write into {directory}: {error.strerror}") from error
-        try:
-            yield staging
-        except OutputError as error:
-            # Say where the file would have been.
-            raise OutputError(str(error).replace(str(staging), str(directory))) from error
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except BaseException:
-        for folder in absent:
-            with suppress(OSError):
-                folder.rmdir()
-        raise

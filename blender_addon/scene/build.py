@@ -1,10 +1,14 @@
-"""Exhibits → a Blender scene: the corridor, its floor, its light, its labels and a camera."""
+"""Exhibits → a Blender scene: the corridor, its floor, its light, its labels and a camera.
+
+Everything is made out of sight, a few milliseconds at a time, and enters the scene at one go; what
+then becomes of surfaces that were there before is told in `swap`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from math import atan2
 
 import bpy
@@ -12,16 +16,24 @@ import numpy as np
 from mathutils import Vector
 
 from ..core.errors import WeightwalkError
-from ..core.exhibit import Exhibit
-from ..core.layout import Layout
+from ..core.model import Model, Progress, captions
+from ..core.record import Record
+from ..core.settings import FieldKind
+from ..core.stages import told
+from . import compat
 from .camera import overview
 from .labels import Ink, Legend, legend, plates, signs
 from .material import glowing_material, plain_material, surface_material
-from .mesh import COLOR, Attribute, new_mesh, surface_object
+from .mesh import COLOR, INDEX, MARK, Attribute, new_mesh, new_object, surface_steps
+from .swap import Made, find_root, materials_of, swap
+
+__all__ = ["View", "build_steps", "clear", "find_root", "toward"]
 
 BACKGROUND = (0.010, 0.012, 0.017)
 FLOOR = (0.006, 0.007, 0.010)
 INK = (0.80, 0.82, 0.86)
+# A label takes as long to make as so many faces.
+FACES_PER_LABEL = 1000
 
 _DATA = (
     "collections", "objects", "meshes", "curves", "fonts", "materials", "lights", "cameras",
@@ -45,95 +57,139 @@ class View:
     aspect: float
 
     @classmethod
-    def of(cls, exhibits: Sequence[Exhibit], aspect: float) -> View:
-        """Face plates; look at volumes from the side, one alone more than a corridor of them."""
-        plans = {e.surface.field.plan.name: e.surface.field.plan for e in exhibits}
-        if all(plan.kind == "slab" for plan in plans.values()):
-            return cls((0.0, 1.0, -0.75), aspect)
-        return cls((0.75, 1.0, -0.55) if len(plans) == 1 else (0.4, 1.0, -0.7), aspect)
+    def of(cls, model: Model, aspect: float) -> View:
+        """See a model as `toward` says."""
+        fields = {e.surface.field.plan.name for e in model.exhibits}
+        return cls(toward(model.settings.field.kind, len(fields)), aspect)
 
 
-def build(
-    scene: bpy.types.Scene, exhibits: Sequence[Exhibit], layout: Layout, what: Legend, view: View
-) -> bpy.types.Collection:
-    """Stand the exhibits in a scene, with all that makes them readable.
+def toward(kind: FieldKind, fields: int) -> tuple[float, float, float]:
+    """Face plates; look at volumes from the side, one alone more than a corridor of them."""
+    if kind == "slab":
+        return 0.0, 1.0, -0.75
+    return (0.75, 1.0, -0.55) if fields == 1 else (0.4, 1.0, -0.7)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What things are made of; a person may have changed those of an earlier build."""
+
+    surface: bpy.types.Material
+    ink: Ink
+    floor: bpy.types.Material
+
+
+def build_steps(
+    scene: bpy.types.Scene, model: Model, aspect: float
+) -> Generator[Progress, None, bpy.types.Collection]:
+    """Stand a model's surfaces in a scene, with all that makes them readable.
 
     Everything goes into one collection, with one below it for each layer. The scene gets our
-    camera and world only where it has none of its own. When anything fails, what was made is
-    removed and the scene is as before.
+    camera and world only where it has none of its own. Until the last step nothing of it is in
+    the scene; when that is not reached, what was made is removed.
 
     Parameters
     ----------
     scene : bpy.types.Scene
-    exhibits : sequence of Exhibit
-    layout : Layout
-    what : Legend
-    view : View
+    model : Model
+    aspect : float
+        Width of the picture over its height.
+
+    Yields
+    ------
+    Progress
+        Before each step. Blender may do other things meanwhile, but for undo and for opening
+        another file: close the generator before these.
 
     Returns
     -------
     bpy.types.Collection
     """
-    before = {kind: set(getattr(bpy.data, kind)) for kind in _DATA}
-    camera, world = scene.camera, scene.world
-    try:
-        return _build(scene, exhibits, layout, what, view)
-    except BaseException:
-        scene.camera, scene.world = camera, world
-        added = [i for kind in _DATA for i in getattr(bpy.data, kind) if i not in before[kind]]
-        bpy.data.batch_remove(added)
-        raise
-
-
-def _build(
-    scene: bpy.types.Scene, exhibits: Sequence[Exhibit], layout: Layout, what: Legend, view: View
-) -> bpy.types.Collection:
-    if not exhibits:
+    if not model.exhibits:
         raise WeightwalkError("there is nothing to show")
-    root = bpy.data.collections.new(f"Weightwalk {what.title}")
-    scene.collection.children.link(root)
-    material = surface_material()
-    layers: dict[str, bpy.types.Collection] = {}
-    for stop in layout.stops:
-        layers[stop.label] = bpy.data.collections.new(stop.label)
-        root.children.link(layers[stop.label])
-    for exhibit in exhibits:
-        layers[exhibit.placement.collection].objects.link(surface_object(exhibit, material))
-    ink = Ink(glowing_material("Weightwalk text", INK), glowing_material("Weightwalk scale", None))
-    labels = [*plates(exhibits, ink), *signs(layout, exhibits, ink)]
-    _group(root, "Labels", labels)
-    board = legend(what, layout, ink, atan2(-view.toward[0], view.toward[1]))
-    _group(root, "Legend", board)
-    bpy.context.view_layer.update()
-    points = np.concatenate([_corners(layout), _label_points([*labels, *board])])
-    camera, far = overview(points, np.array(view.toward), view.aspect)
-    _group(root, "Stage", [camera, _floor(points, far), *_lights()])
-    scene.camera = scene.camera or camera
-    scene.world = scene.world or _world()
+    made = Made()
+    try:
+        yield Progress("scene", 0, 1, "materials")
+        old = find_root(scene)
+        materials = _materials(materials_of(old), made)
+        del old
+        root = made.collection(f"Weightwalk {model.name}")
+        root[MARK] = Record.of(model).to_json()
+        view = View.of(model, aspect)
+        points = yield from _furnish(root, model, view, materials, made)
+        yield Progress("scene", 1, 1, "all into place")
+        shot = overview(points, np.array(view.toward), view.aspect)
+        stage = made.group("Stage", root)
+        stage.objects.link(made.keep(_floor(points, shot.far, materials.floor)))
+        first = find_root(scene) is None
+        for lamp in _lights() if first else ():
+            stage.objects.link(made.keep(lamp))
+        world = made.keep(_world()) if first and scene.world is None else scene.world
+        swap(scene, root, made, shot)
+        scene.world = world
+    except BaseException:
+        made.take_back()
+        raise
     return root
 
 
-def _group(
-    root: bpy.types.Collection, name: str, objects: Iterable[bpy.types.Object]
-) -> bpy.types.Collection:
-    made = bpy.data.collections.new(name)
-    root.children.link(made)
-    for one in objects:
-        made.objects.link(one)
-    return made
+def _furnish(
+    root: bpy.types.Collection, model: Model, view: View, materials: Materials, made: Made
+) -> Generator[Progress, None, np.ndarray]:
+    """Make surfaces and labels; return the corners of all that the camera should see."""
+    exhibits, layout, ink = model.exhibits, model.layout, materials.ink
+    layers = {stop.label: made.group(stop.label, root) for stop in layout.stops}
+    faces, done = sum(len(e.part.faces) for e in exhibits), 0
+    total = faces + FACES_PER_LABEL * (len(exhibits) + len(layout.stops))
+    for i, exhibit in enumerate(exhibits):
+        now = Progress("scene", done, total, exhibit.part.name)
+        yield now
+        surface = yield from told(surface_steps(exhibit, materials.surface), now)
+        surface[INDEX] = i
+        layers[exhibit.placement.collection].objects.link(made.keep(surface))
+        done += len(exhibit.part.faces)
+    nonfinite = any(e.surface.sign == 0 for e in exhibits)
+    what = Legend(model.name, captions(model), model.scale, nonfinite)
+    turn = atan2(-view.toward[0], view.toward[1])
+    points = [np.array(list(product(*zip(layout.low, layout.high, strict=True))))]
+    for group, labels in (
+        ("Labels", chain(plates(exhibits, ink), signs(layout, exhibits, ink))),
+        ("Legend", legend(what, layout, ink, turn)),
+    ):
+        collection = made.group(group, root)
+        for label in labels:
+            collection.objects.link(made.keep(label))
+            if label.type != "EMPTY":
+                points.append(_corners(label))
+            done += FACES_PER_LABEL
+            yield Progress("scene", min(done, total - 1), total, group)
+    return np.concatenate(points)
 
 
-def _corners(layout: Layout) -> np.ndarray:
-    box = np.array([layout.low, layout.high])
-    return np.array(list(product(*box.T)))
+def _corners(label: bpy.types.Object) -> np.ndarray:
+    """Return the corners of a label's box, before Blender has evaluated where it stands."""
+    desk = label.parent
+    matrix = desk.matrix_basis @ label.matrix_basis if desk else label.matrix_basis
+    return np.array([matrix @ Vector(corner) for corner in label.bound_box])
 
 
-def _label_points(objects: Iterable[bpy.types.Object]) -> np.ndarray:
-    shown = [o for o in objects if o.type != "EMPTY"]
-    return np.array([o.matrix_world @ Vector(corner) for o in shown for corner in o.bound_box])
+def _materials(known: dict[str, bpy.types.Material], made: Made) -> Materials:
+    """Return the materials of an earlier build, and new ones for those that are not there."""
+    makers = {
+        "Weightwalk surface": surface_material,
+        "Weightwalk text": lambda name: glowing_material(name, INK),
+        "Weightwalk scale": lambda name: glowing_material(name, None),
+        "Weightwalk floor": lambda name: plain_material(name, FLOOR),
+    }
+    for name, make in makers.items():
+        if name not in known:
+            known[name] = made.keep(make(name))
+            known[name][MARK] = name
+    surface, text, scale, floor = (known[name] for name in makers)
+    return Materials(surface, Ink(text, scale), floor)
 
 
-def _floor(points: np.ndarray, far: float) -> bpy.types.Object:
+def _floor(points: np.ndarray, far: float, material: bpy.types.Material) -> bpy.types.Object:
     """Return a floor that reaches beyond what the camera sees."""
     middle, reach = points.mean(axis=0), 6.0 * far
     x, y = middle[0], middle[1]
@@ -144,8 +200,8 @@ def _floor(points: np.ndarray, far: float) -> bpy.types.Object:
     # Workbench shows the colours of vertices, here as everywhere.
     color = Attribute(COLOR, "FLOAT_COLOR", np.full((4, 4), (*FLOOR, 1.0), np.float32))
     mesh = new_mesh("Floor", vertices, np.array([[0, 1, 2], [0, 2, 3]], np.int32), (color,))
-    mesh.materials.append(plain_material("Weightwalk floor", FLOOR))
-    return bpy.data.objects.new("Floor", mesh)
+    mesh.materials.append(material)
+    return new_object("Floor", mesh)
 
 
 def _lights() -> list[bpy.types.Object]:
@@ -157,7 +213,7 @@ def _lights() -> list[bpy.types.Object]:
     ):
         light = bpy.data.lights.new(name, "SUN")
         light.energy, light.color, light.angle = energy, color, 0.06
-        lamp = bpy.data.objects.new(name, light)
+        lamp = new_object(name, light)
         lamp.rotation_euler = turn
         lamp.location = (0.0, 0.0, 12.0)
         made.append(lamp)
@@ -165,8 +221,6 @@ def _lights() -> list[bpy.types.Object]:
 
 
 def _world() -> bpy.types.World:
-    from . import compat
-
     world = bpy.data.worlds.new("Weightwalk")
     world.color = BACKGROUND
     tree = compat.use_nodes(world)

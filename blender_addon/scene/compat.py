@@ -22,8 +22,8 @@ def use_nodes(owner: bpy.types.Material | bpy.types.World) -> bpy.types.NodeTree
     return owner.node_tree
 
 
-def picture_only(settings: bpy.types.ImageFormatSettings) -> None:
-    """Choose PNG; since 5.0 the kind of medium has to be chosen first."""
-    if bpy.app.version >= (5, 0, 0):
-        settings.media_type = "IMAGE"
-    settings.file_format = "PNG"
+# What chooses PNG; since 5.0 the kind of medium has to be chosen first.
+PICTURE_ONLY = (
+    *([("render.image_settings.media_type", "IMAGE")] if bpy.app.version >= (5, 0, 0) else []),
+    ("render.image_settings.file_format", "PNG"),
+)

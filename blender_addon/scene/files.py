@@ -11,8 +11,8 @@ from ..core.errors import OutputError
 from ..quiet import silence
 
 
-def save(path: Path) -> None:
-    """Save everything to a compressed .blend, without making it the file at hand.
+def save(path: Path, *, compress: bool = True) -> None:
+    """Save everything to a .blend, without making it the file at hand.
 
     Raises
     ------
@@ -23,7 +23,7 @@ def save(path: Path) -> None:
     try:
         with silence():
             bpy.ops.wm.save_as_mainfile(
-                filepath=str(path), copy=True, check_existing=False, compress=True
+                filepath=str(path), copy=True, check_existing=False, compress=compress
             )
     except RuntimeError as error:
         # Blender's reason is often another one than the disk's.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import cos, pi, radians, sin
 from textwrap import wrap
 
@@ -14,7 +15,7 @@ from ..core.color import ColorScale
 from ..core.exhibit import Exhibit
 from ..core.layout import Layout, Vector
 from ..core.readers import printable
-from .mesh import color_attribute, new_mesh
+from .mesh import color_attribute, new_mesh, new_object
 
 STANDING: Vector = (pi / 2, 0.0, 0.0)
 LONGEST = 40  # letters of a name
@@ -52,19 +53,19 @@ def text(
     body: str, size: float, location: Vector, material: bpy.types.Material, align: str = "CENTER"
 ) -> bpy.types.Object:
     """Make a line of text of a height in metres, lying on the floor to be read from -Y."""
-    curve = bpy.data.curves.new(body[:60], "FONT")
+    name = f"Label {body[:48]}"
+    curve = bpy.data.curves.new(name, "FONT")
     # A text of a million letters, out of a hostile file, would take Blender hours.
     curve.body, curve.size, curve.align_x = printable(body, 4 * LONGEST), size, align
     curve.resolution_u = 2
     curve.materials.append(material)
-    made = bpy.data.objects.new(f"Label {body[:48]}", curve)
+    made = new_object(name, curve)
     made.location = location
     return made
 
 
-def plates(exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.types.Object]:
-    """Return a name plate at the foot of each field: its role, shape, and level."""
-    made = []
+def plates(exhibits: Sequence[Exhibit], ink: Ink) -> Iterator[bpy.types.Object]:
+    """Make a name plate at the foot of each field: its role, shape, and level."""
     # A field's markers come after its surfaces: the first of each field speaks for it.
     for exhibit in {e.surface.field.plan.name: e for e in reversed(exhibits)}.values():
         placement = exhibit.placement
@@ -73,8 +74,7 @@ def plates(exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.types.Object]:
         at = (x - placement.size[0] / 2, front - 0.05, bottom - 0.17)
         plate = text(_plate(exhibit), 0.15, at, ink.text, "LEFT")
         plate.rotation_euler = STANDING
-        made.append(plate)
-    return made
+        yield plate
 
 
 def _plate(exhibit: Exhibit) -> str:
@@ -92,20 +92,17 @@ def _plate(exhibit: Exhibit) -> str:
     return f"{place} · {role} · {shape} · {cut}"
 
 
-def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> list[bpy.types.Object]:
-    """Return the layers' names on the left and the roles' names at the head, on the floor."""
+def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> Iterator[bpy.types.Object]:
+    """Make the layers' names on the left and the roles' names at the head, on the floor."""
     size = _size(layout)
-    made = [
-        text(printable(name, LONGEST), size, (layout.low[0] - size, y, ABOVE), ink.text, "RIGHT")
-        for name, y in _names(layout, exhibits)
-    ]
+    for name, y in _names(layout, exhibits):
+        at = (layout.low[0] - size, y, ABOVE)
+        yield text(printable(name, LONGEST), size, at, ink.text, "RIGHT")
     front = next((s.y for s in layout.stops if "layer" in s.label), layout.low[1])
     if len(layout.columns) > 1:
         for role, x in layout.columns.items():
-            made.append(
-                text(printable(role, LONGEST), min(size, 1.1), (x, front - 1.6, ABOVE), ink.text)
-            )
-    return made
+            at = (x, front - 1.6, ABOVE)
+            yield text(printable(role, LONGEST), min(size, 1.1), at, ink.text)
 
 
 def _names(layout: Layout, exhibits: Sequence[Exhibit]) -> list[tuple[str, float]]:
@@ -127,14 +124,14 @@ def _size(layout: Layout) -> float:
     return float(np.clip(reach / 36.0, 0.25, 3.0))
 
 
-def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> list[bpy.types.Object]:
-    """Return the colour scale with its ticks, unit and captions, on a desk at the corridor's head.
+def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> Iterator[bpy.types.Object]:
+    """Make the colour scale with its ticks, unit and captions, on a desk at the corridor's head.
 
     The desk is tilted to be read both from the overview and when standing before it, and turned
     about Z by an angle in radians to face the camera.
     """
     unit = max(layout.high[0] - layout.low[0], 0.45 * (layout.high[1] - layout.low[1]), 7.0) / 36.0
-    desk = bpy.data.objects.new("Legend", None)
+    desk = new_object("Legend", None)
     desk.empty_display_size = unit
     size, middle = np.subtract(layout.high, layout.low), np.add(layout.high, layout.low) / 2
     # A long corridor leaves room on its left, and none to spare before it.
@@ -153,23 +150,25 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> list[bpy.type
         away = abs(size[0] * sin(turn)) / 2 + size[1] * cos(turn) / 2 + clear
         x, y = middle[0] + away * sin(turn), middle[1] - away * cos(turn)
     desk.location, desk.rotation_euler = (x, y, 0.05 - lower * sin(tilt)), (tilt, 0.0, turn)
-    made = [text(printable(what.title, LONGEST), 1.5 * unit, (0.0, 3.6 * unit, 0.0), ink.text)]
-    for i, line in enumerate(lines):
-        made.append(text(line, 0.68 * unit, (0.0, (2.35 - 0.95 * i) * unit, 0.0), ink.text))
-    made += _bar(what, 14.0 * unit, bottom, unit, ink)
-    for part in made:
+    yield desk
+    title = text(printable(what.title, LONGEST), 1.5 * unit, (0.0, 3.6 * unit, 0.0), ink.text)
+    lower_lines = (
+        text(line, 0.68 * unit, (0.0, (2.35 - 0.95 * i) * unit, 0.0), ink.text)
+        for i, line in enumerate(lines)
+    )
+    for part in chain([title], lower_lines, _bar(what, 14.0 * unit, bottom, unit, ink)):
         part.parent = desk
-    return [desk, *made]
+        yield part
 
 
 def _bar(
     what: Legend, width: float, bottom: float, unit: float, ink: Ink
-) -> list[bpy.types.Object]:
-    """Return the colour bar and its ticks; the ends are marked as clipped."""
+) -> Iterator[bpy.types.Object]:
+    """Make the colour bar and its ticks; the ends are marked as clipped."""
     scale, height = what.scale, 0.75 * unit
     bar = _swatch(np.linspace(scale.low, scale.high, 65), scale, (width, height), ink)
     bar.location = (0.0, bottom, 0.0)
-    made = [bar]
+    yield bar
     span, below = scale.high - scale.low, bottom - 0.72 * unit
     for tick in scale.ticks():
         x = ((tick - scale.low) / span - 0.5) * width
@@ -178,13 +177,13 @@ def _bar(
             body = f"≥ {body} σ"
         elif tick == scale.low and tick != 0:
             body = f"≤ {body}"
-        made.append(text(body, 0.62 * unit, (x, below, 0.0), ink.text))
+        yield text(body, 0.62 * unit, (x, below, 0.0), ink.text)
     if what.nonfinite:
         at = width / 2 + 2.2 * unit
         box = _swatch(np.array([np.nan, np.nan]), scale, (unit, height), ink)
         box.location = (at, bottom, 0.0)
-        made += [box, text("NaN, ∞", 0.62 * unit, (at, below, 0.0), ink.text)]
-    return made
+        yield box
+        yield text("NaN, ∞", 0.62 * unit, (at, below, 0.0), ink.text)
 
 
 def _swatch(
@@ -202,4 +201,4 @@ def _swatch(
     colors = scale.colors(np.concatenate([values, values]))
     mesh = new_mesh("Legend scale", vertices, faces, (color_attribute(colors),))
     mesh.materials.append(ink.scale)
-    return bpy.data.objects.new("Legend scale", mesh)
+    return new_object("Legend scale", mesh)

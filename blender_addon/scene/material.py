@@ -10,9 +10,9 @@ from .mesh import COLOR
 Rgb = tuple[float, float, float]
 
 
-def surface_material() -> bpy.types.Material:
+def surface_material(name: str) -> bpy.types.Material:
     """Return a matt material that takes its colour from the vertices."""
-    material = bpy.data.materials.new("Weightwalk surface")
+    material = bpy.data.materials.new(name)
     shader = _principled(material, roughness=0.55)
     tree = material.node_tree
     color = tree.nodes.new("ShaderNodeVertexColor")

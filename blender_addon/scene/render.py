@@ -2,49 +2,93 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 import bpy
 
 from ..core.errors import WeightwalkError
 from ..core.settings import Engine, RenderSettings
-from . import compat
+from ..core.stages import Ticks
+from . import compat, render_child
 
-CHILD = Path(__file__).with_name("render_child.py")
+CHILD = Path(render_child.__file__)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is other in the picture than in the file.
+
+    Attributes
+    ----------
+    scene : str
+        The scene's name.
+    hidden : tuple of str
+        Objects that are not to be seen.
+    choices : list of (str, value)
+        See `choices`.
+    """
+
+    scene: str
+    hidden: tuple[str, ...]
+    choices: list[tuple[str, Any]]
 
 
 def configure(scene: bpy.types.Scene, settings: RenderSettings) -> None:
     """Store engine, size and samples in the scene; the colours are shown as they are."""
-    scene.render.engine = compat.engine_id(settings.engine)
-    scene.render.resolution_x, scene.render.resolution_y = settings.width, settings.height
-    scene.render.resolution_percentage = 100
-    compat.picture_only(scene.render.image_settings)
-    # A filmic transform would change the colours of the scale.
-    scene.view_settings.view_transform = "Standard"
-    scene.cycles.device, scene.cycles.samples = "CPU", settings.samples
-    scene.cycles.use_denoising = True
-    scene.cycles.max_bounces = 3
-    scene.eevee.taa_render_samples = settings.samples
-    shading = scene.display.shading
-    shading.light, shading.studio_light, shading.color_type = "STUDIO", "paint.sl", "VERTEX"
-    shading.show_cavity, shading.cavity_type = True, "WORLD"
-    shading.cavity_ridge_factor, shading.cavity_valley_factor = 0.6, 1.2
-    # Its shadows are drawn from every triangle: a minute in software, for half a million faces.
-    shading.show_shadows = False
-    scene.display.render_aa = "5"
+    render_child.assign(scene, choices(settings))
 
 
-def render(blend: Path, picture: Path, engine: Engine) -> Engine:
+def choices(settings: RenderSettings) -> list[tuple[str, Any]]:
+    """Return what `configure` stores: (path from the scene, value) in the order to set them."""
+    return [
+        ("render.engine", compat.engine_id(settings.engine)),
+        ("render.resolution_x", settings.width),
+        ("render.resolution_y", settings.height),
+        ("render.resolution_percentage", 100),
+        *compat.PICTURE_ONLY,
+        # A filmic transform would change the colours of the scale.
+        ("view_settings.view_transform", "Standard"),
+        ("cycles.device", "CPU"),
+        ("cycles.samples", settings.samples),
+        ("cycles.use_denoising", True),
+        ("cycles.max_bounces", 3),
+        ("eevee.taa_render_samples", settings.samples),
+        ("display.shading.light", "STUDIO"),
+        ("display.shading.studio_light", "paint.sl"),
+        ("display.shading.color_type", "VERTEX"),
+        ("display.shading.show_cavity", True),
+        ("display.shading.cavity_type", "WORLD"),
+        ("display.shading.cavity_ridge_factor", 0.6),
+        ("display.shading.cavity_valley_factor", 1.2),
+        # Its shadows are drawn from every triangle: a minute in software, for half a million faces.
+        ("display.shading.show_shadows", False),
+        ("display.render_aa", "5"),
+    ]
+
+
+def render_steps(
+    blend: Path, picture: Path, engine: Engine, changes: Changes | None = None
+) -> Ticks[Engine]:
     """Render a saved scene with its own camera and settings to a PNG.
+
+    Closed before its end, the generator ends the process that renders.
 
     Parameters
     ----------
     blend, picture : Path
+        The picture's folder holds what the process says, too, until it ends.
     engine : {"workbench", "cycles", "eevee"}
         Workbench needs OpenGL, if only Mesa's in software; where there is none, Cycles steps in.
+    changes : Changes or None
+        Made to the scene before it is rendered.
 
     Returns
     -------
@@ -57,9 +101,11 @@ def render(blend: Path, picture: Path, engine: Engine) -> Engine:
         Blender could not render; the message has its last words.
     """
     tries: tuple[Engine, ...] = (engine, "cycles") if engine == "workbench" else (engine,)
+    given = json.dumps(asdict(changes) if changes else {})
     said = ""
     for attempt in tries:
-        status, said = _run([*_blender(), str(blend), str(picture), compat.engine_id(attempt)])
+        arguments = [str(blend), str(picture), compat.engine_id(attempt), given]
+        status, said = yield from _run([*_blender(), *arguments], picture.parent)
         if status == 0 and picture.exists():
             return attempt
     words = [line for line in said.splitlines() if line.strip()]
@@ -67,24 +113,28 @@ def render(blend: Path, picture: Path, engine: Engine) -> Engine:
     raise WeightwalkError(f"{picture.name}: Blender could not render the picture: {last}")
 
 
-def _run(command: list[str]) -> tuple[int, str]:
-    """Run a command to its end and return its status and what it said; on Ctrl-C it is killed."""
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=_environment(),
-        text=True,
-        errors="replace",
-    )
-    try:
-        said, _ = child.communicate()
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    return child.returncode, said
+def _run(command: list[str], folder: Path) -> Ticks[tuple[int, str]]:
+    """Run a command; return its status and what it said. Whatever happens, it ends."""
+    with TemporaryFile(dir=folder) as words:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+        )
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    status = child.wait(timeout=0.02)
+                    break
+                yield 0
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        words.seek(0)
+        return status, words.read().decode("utf-8", "replace")
 
 
 def _blender() -> list[str]:

@@ -1,12 +1,36 @@
 """Run by `render` in its own process: open a .blend and render it to a picture."""
 
+import json
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import bpy
 
-BLEND, PICTURE, ENGINE = sys.argv[-3:]
-bpy.ops.wm.open_mainfile(filepath=BLEND, load_ui=False, use_scripts=False)
-bpy.context.scene.render.engine = ENGINE
-bpy.context.scene.render.filepath = PICTURE
-bpy.context.scene.render.use_file_extension = False
-bpy.ops.render.render(write_still=True)
+
+def assign(scene: bpy.types.Scene, choices: Iterable[tuple[str, Any]]) -> None:
+    """Set properties by their paths from the scene."""
+    for path, value in choices:
+        *owners, name = path.split(".")
+        owner = scene
+        for each in owners:
+            owner = getattr(owner, each)
+        setattr(owner, name, value)
+
+
+def main(blend: str, picture: str, engine: str, changes: str) -> None:
+    """Render the scene of a file."""
+    bpy.ops.wm.open_mainfile(filepath=blend, load_ui=False, use_scripts=False)
+    given = json.loads(changes)
+    scene = bpy.data.scenes[given["scene"]] if given else bpy.context.scene
+    assign(scene, given.get("choices", ()))
+    for name in given.get("hidden", ()):
+        scene.objects[name].hide_render = True
+    scene.render.engine = engine
+    scene.render.filepath = picture
+    scene.render.use_file_extension = False
+    bpy.ops.render.render(write_still=True, scene=scene.name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[-4:])

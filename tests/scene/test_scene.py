@@ -122,45 +122,6 @@ def test_a_scene_that_cannot_be_finished_is_taken_back(bpy, checkpoint, monkeypa
     assert inventory(bpy) == before
 
 
-@pytest.fixture
-def operator(bpy):
-    import weightwalk
-
-    weightwalk.register()
-    yield bpy.ops.weightwalk.load_model
-    weightwalk.unregister()
-
-
-def test_the_button_builds_what_the_pipeline_does(bpy, operator, checkpoint):
-    camera = bpy.data.objects.new("mine", bpy.data.cameras.new("mine"))
-    bpy.context.scene.collection.objects.link(camera)
-    bpy.context.scene.camera = camera
-    assert operator(filepath=str(checkpoint)) == {"FINISHED"}
-    model = pipeline.drain(steps(Settings(checkpoint)))
-    for exhibit in model.exhibits:
-        mesh = bpy.data.objects[exhibit.part.name].data
-        np.testing.assert_array_equal(get(mesh.vertices, "co", 3), exhibit.part.vertices)
-    assert bpy.context.scene.camera == camera, "a person's own camera stays"
-
-
-def test_the_button_needs_a_path(bpy, operator, checkpoint, monkeypatch):
-    monkeypatch.chdir(checkpoint.parent)  # which holds a model that nobody chose
-    with pytest.raises(RuntimeError, match="choose"):
-        operator(filepath="")
-    assert not bpy.data.objects
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle"])
-def test_the_button_reports_a_bad_file_and_changes_nothing(bpy, operator, tmp_path, content):
-    path = tmp_path / "bad.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    before = inventory(bpy)
-    with pytest.raises(RuntimeError, match=r"bad\.safetensors"):  # how Blender reports to callers
-        operator(filepath=str(path))
-    assert inventory(bpy) == before
-
-
 @pytest.mark.parametrize(("engine", "width"), [("workbench", 640), ("cycles", 320)])
 def test_a_picture_without_a_display_shows_the_colours_of_the_scale(
     *, bpy, checkpoint, tmp_path, monkeypatch, capfd, engine, width
