@@ -47,6 +47,16 @@ def _browser() -> str:
     return "" if found else "no Chromium in WEIGHTWALK_CHROMIUM or on the path"
 
 
+def _window() -> str:
+    missing = [name for name in ("Xvfb", "xdotool") if not shutil.which(name)]
+    # Other programs are called import, too.
+    version = ["import", "-version"] if shutil.which("import") else ["echo"]
+    if b"ImageMagick" not in subprocess.run(version, capture_output=True, check=False).stdout:
+        missing.append("ImageMagick's import")
+    how = "apt-get install xvfb xdotool imagemagick"
+    return f"{', '.join(missing)} not on the path ({how})" if missing else ""
+
+
 def _model() -> str:
     there = (MODEL / "model.safetensors").exists()
     return "" if there else "models/all-MiniLM-L6-v2 is not there (scripts/demo fetches it)"
@@ -58,6 +68,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "blender": _blender,
     "node": _node,
     "browser": _browser,
+    "window": _window,
     "model": _model,
     "probe": lambda: _module("torch", "scripts/test --all installs it, with Python 3.11"),
 }

@@ -4,19 +4,65 @@ from __future__ import annotations
 
 import bpy
 
-from .operators import LoadModel
-from .panels import WeightsPanel
+from . import (
+    build,
+    export,
+    head_up,
+    inspect,
+    job,
+    load,
+    navigate,
+    panels,
+    preferences,
+    properties,
+    session,
+)
 
-CLASSES = (LoadModel, WeightsPanel)
+CLASSES = (
+    preferences.WeightwalkPreferences,
+    properties.TensorItem,
+    properties.Weights,
+    load.TensorList,
+    load.LoadModel,
+    load.DropModel,
+    load.RecentMenu,
+    load.Choose,
+    build.Build,
+    build.BuildAnyway,
+    job.Cancel,
+    navigate.Walk,
+    navigate.Step,
+    navigate.GoTo,
+    navigate.Overview,
+    navigate.LayerMenu,
+    inspect.Inspect,
+    inspect.CopyEntry,
+    inspect.Refine,
+    export.Export,
+    panels.ModelPanel,
+    panels.ShapePanel,
+    panels.BuildPanel,
+    panels.NavigatePanel,
+    panels.InspectPanel,
+    panels.ExportPanel,
+)
 
 
 def register() -> None:
-    """Register all classes."""
+    """Register all classes, the scene's properties, the keys and the line in the view."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    bpy.types.Scene.weightwalk = bpy.props.PointerProperty(type=properties.Weights)
+    session.register()
+    at_end = session.session().at_end
+    at_end.append(navigate.add_keys())
+    if not bpy.app.background:
+        at_end.append(head_up.HeadUp().remove)
 
 
 def unregister() -> None:
-    """Unregister all classes, last first."""
+    """Take all of it back, last first."""
+    session.unregister()
+    del bpy.types.Scene.weightwalk
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -4,20 +4,238 @@ from __future__ import annotations
 
 import bpy
 
-from .operators import LoadModel
+from ..core.readers import printable
+from .build import Build
+from .export import Export
+from .inspect import CopyEntry, Inspect, Refine
+from .job import Cancel
+from .load import KINDS, Choose, LoadModel, RecentMenu, TensorList
+from .navigate import LayerMenu, Overview, Step, Walk, key_of
+from .session import session
+from .view import place_of, stop_ahead
 
 
-class WeightsPanel(bpy.types.Panel):
-    """Load a model."""
+class InTab:
+    """Where all panels stand."""
 
-    bl_idname = "WEIGHTWALK_PT_weights"
-    bl_label = "Weightwalk"
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Weights"
 
-    def draw(self, _context: bpy.types.Context) -> None:
-        """Draw the button."""
-        row = self.layout.row()
-        row.scale_y = 1.4
+
+class WithModel(InTab):
+    """Base of panels that need a model."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With a tensor list."""
+        return bool(context.scene.weightwalk.path)
+
+
+class WithSurfaces(InTab):
+    """Base of panels that need surfaces."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With something built."""
+        return session().record(context.scene) is not None
+
+
+class ModelPanel(InTab, bpy.types.Panel):
+    """Load a model and choose tensors."""
+
+    bl_idname = "WEIGHTWALK_PT_model"
+    bl_label = "Model"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw it."""
+        weights, layout = context.scene.weightwalk, self.layout
+        row = layout.row(align=True)
+        row.scale_y = 1.5
         row.operator(LoadModel.bl_idname, icon="FILE_FOLDER")
+        row.menu(RecentMenu.bl_idname, text="", icon="RECOVER_LAST")
+        if not weights.path:
+            column = layout.column(align=True)
+            column.active = False
+            column.label(text="A .safetensors file or a model's folder;")
+            column.label(text="or drop a file here.")
+            return
+        _tensor_list(layout, weights)
+
+
+def _tensor_list(layout: bpy.types.UILayout, weights: bpy.types.PropertyGroup) -> None:
+    chosen = int(weights.column("chosen").sum())
+    row = layout.row()
+    row.label(text=weights.title, icon="OUTLINER_OB_POINTCLOUD")
+    count = row.row()
+    count.alignment = "RIGHT"
+    count.label(text=f"{chosen} of {len(weights.tensors)} chosen")
+    column = layout.column(align=True)
+    column.prop(weights, "search", text="", icon="VIEWZOOM")
+    row = column.row(align=True)
+    row.prop(weights, "by_layer", toggle=True)
+    layers = row.row(align=True)
+    layers.enabled = weights.by_layer
+    layers.prop(weights, "first_layer", text="")
+    layers.prop(weights, "last_layer", text="")
+    layout.template_list(
+        TensorList.bl_idname, "", weights, "tensors", weights, "active", rows=7, maxrows=7
+    )
+    _facts(layout, weights)
+    grid = layout.grid_flow(columns=3, align=True, even_columns=True, row_major=True)
+    for what, text, icon in (
+        ("all", "All", "CHECKBOX_HLT"), ("none", "None", "CHECKBOX_DEHLT"),
+        ("invert", "Invert", "ARROW_LEFTRIGHT"), *KINDS,
+    ):  # fmt: skip
+        grid.operator(Choose.bl_idname, text=text, icon=icon).what = what
+
+
+def _facts(layout: bpy.types.UILayout, weights: bpy.types.PropertyGroup) -> None:
+    """Tell all of the tensor that is clicked, for a narrow list cuts it off."""
+    if not 0 <= weights.active < len(weights.tensors):
+        return
+    item = weights.tensors[weights.active]
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    column.label(text=printable(item.name, 90))
+    facts = column.row()
+    facts.active = False
+    facts.label(text=f"{item.shape}   {item.dtype}   {item.size}")
+
+
+class ShapePanel(WithModel, bpy.types.Panel):
+    """How tensors become shapes."""
+
+    bl_idname = "WEIGHTWALK_PT_shape"
+    bl_label = "Shape"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw it."""
+        weights, layout = context.scene.weightwalk, self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column()
+        column.prop(weights, "kind")
+        pair = column.column(align=True)
+        pair.prop(weights, "rows")
+        pair.prop(weights, "cols")
+        column.prop(weights, "cut")
+        column.prop(weights, weights.cut)
+        column.prop(weights, "pool")
+        signed = column.column()
+        signed.enabled = weights.pool != "rms"
+        signed.prop(weights, "signed")
+        column.prop(weights, "smooth")
+        column.prop(weights, "sigma")
+        colors = column.column()
+        colors.enabled = weights.pool == "rms" or not weights.signed
+        colors.prop(weights, "colors")
+
+
+class BuildPanel(WithModel, bpy.types.Panel):
+    """Build, and see how far it is."""
+
+    bl_idname = "WEIGHTWALK_PT_build"
+    bl_label = "Build"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw it."""
+        weights, layout, job = context.scene.weightwalk, self.layout, session().job
+        if job is None:
+            layout.label(text=weights.cost)
+            row = layout.row()
+            row.scale_y = 1.5
+            row.operator(Build.bl_idname, icon="MESH_ICOSPHERE")
+            return
+        progress = job.progress
+        layout.progress(factor=job.fraction, text=f"{100 * job.fraction:.0f} %  {job.remaining}")
+        layout.label(text=f"{job.title}: {progress.stage}")
+        layout.label(text=printable(progress.what, 60))
+        row = layout.row()
+        row.scale_y = 1.5
+        row.operator(Cancel.bl_idname, icon="CANCEL")
+
+
+class NavigatePanel(WithSurfaces, bpy.types.Panel):
+    """Walk."""
+
+    bl_idname = "WEIGHTWALK_PT_navigate"
+    bl_label = "Navigate"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw it."""
+        weights, layout = context.scene.weightwalk, self.layout
+        row = layout.row()
+        row.scale_y = 1.5
+        row.operator(Walk.bl_idname, text=_with_key(context, "Walk", Walk), icon="VIEW_PAN")
+        row = layout.row(align=True)
+        row.operator(Step.bl_idname, text="", icon="TRIA_LEFT").by = -1
+        row.menu(LayerMenu.bl_idname, text=_here(context))
+        row.operator(Step.bl_idname, text="", icon="TRIA_RIGHT").by = 1
+        layout.operator(
+            Overview.bl_idname, text=_with_key(context, "Overview", Overview), icon="HOME"
+        )
+        keys = [key_of(context, Step.bl_idname, by=by) for by in (-1, 1)]
+        if all(keys):
+            hint = layout.row()
+            hint.active = False
+            hint.label(text=f"{keys[0]}, {keys[1]}: from layer to layer")
+        column = layout.column(align=True)
+        column.use_property_split, column.use_property_decorate = True, False
+        column.prop(weights, "walk_speed")
+        column.prop(weights, "mouse_speed")
+        layout.prop(weights, "head_up")
+
+
+def _with_key(context: bpy.types.Context, text: str, operator: type) -> str:
+    key = key_of(context, operator.bl_idname)
+    return f"{text}   ({key})" if key else text
+
+
+def _here(context: bpy.types.Context) -> str:
+    """Return the name of the layer that the viewer stands before."""
+    place, record = place_of(context), session().record(context.scene)
+    at = stop_ahead(record, place.eye) if place else -1
+    return record.stops[at].label if at >= 0 else "Go to layer"
+
+
+class InspectPanel(WithSurfaces, bpy.types.Panel):
+    """Read the numbers under a surface."""
+
+    bl_idname = "WEIGHTWALK_PT_inspect"
+    bl_label = "Inspect"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw it."""
+        weights, layout = context.scene.weightwalk, self.layout
+        row = layout.row()
+        row.scale_y = 1.5
+        row.operator(Inspect.bl_idname, text="Click a Surface", icon="EYEDROPPER")
+        if not weights.reading:
+            return
+        box = layout.box().column(align=True)
+        for line in weights.reading.splitlines():
+            box.label(text=line)
+        layout.operator(CopyEntry.bl_idname, text="Copy the Largest", icon="COPYDOWN")
+        column = layout.column(align=True)
+        column.label(text="Rows and columns to refine:")
+        for name in ("refine_from", "refine_to"):
+            column.row(align=True).prop(weights, name)
+        layout.operator(Refine.bl_idname, icon="ZOOM_IN")
+
+
+class ExportPanel(WithSurfaces, bpy.types.Panel):
+    """Take it away."""
+
+    bl_idname = "WEIGHTWALK_PT_export"
+    bl_label = "Export"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw it."""
+        weights, layout = context.scene.weightwalk, self.layout
+        layout.row().prop(weights, "export_formats")
+        layout.row().prop(weights, "export_scope", expand=True)
+        layout.prop(weights, "export_folder", text="")
+        layout.operator(Export.bl_idname, icon="EXPORT")

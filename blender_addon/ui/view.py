@@ -1,25 +1,125 @@
-"""The 3D view: colours of the vertices, and the whole corridor in sight."""
+"""The 3D view: where the viewer stands, what the clipping is, and that colours are seen."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import product
+from math import hypot, pi
+
 import bpy
+import numpy as np
+from mathutils import Matrix, Quaternion, Vector
+
+from ..core.record import Record
+from ..scene.build import BACKGROUND, find_root, toward
+from ..scene.camera import fit
+from ..scene.swap import objects_in
+from .session import session
+
+EYE = 1.7  # metres above the floor
+HEAD_UP = 84  # pixels at a scale of one, for the line at the lower edge
+STAND_OFF = 6.0  # metres before a layer's front, from where its plates are in view
+AHEAD = Quaternion((1.0, 0.0, 0.0), pi / 2)  # looks along +Y
 
 
-def show_overview(context: bpy.types.Context, root: bpy.types.Collection) -> None:
-    """Let the 3D view look as the overview camera does; nothing happens outside of a 3D view."""
-    space = context.space_data
-    if space is None or space.type != "VIEW_3D":
+@dataclass(frozen=True)
+class Place:
+    """A 3D view of the window: its area, its main region, its space."""
+
+    area: bpy.types.Area
+    region: bpy.types.Region
+    space: bpy.types.SpaceView3D
+
+    @property
+    def eye(self) -> Vector:
+        """Where the viewer is, in metres."""
+        return self.space.region_3d.view_matrix.inverted().translation
+
+    @property
+    def window(self) -> tuple[np.ndarray, np.ndarray]:
+        """Corners of what no other region covers, as tangents of angles; see `camera.fit`."""
+        width, height = self.region.width, self.region.height
+        covered = dict.fromkeys(("TOOLS", "UI", "HEADER", "TOOL_HEADER"), 0)
+        if bpy.context.preferences.system.use_region_overlap:
+            for region in self.area.regions:
+                if region.type in covered:
+                    across = region.type in {"TOOLS", "UI"}
+                    covered[region.type] = region.width if across else region.height
+        left, right = (min(covered[kind], 0.3 * width) for kind in ("TOOLS", "UI"))
+        top = min(covered["HEADER"] + covered["TOOL_HEADER"], 0.3 * height)
+        bottom = HEAD_UP * bpy.context.preferences.system.ui_scale
+        # A viewport's lens is for a sensor of 72 mm along its longer side.
+        scale = 2.0 * 36.0 / (self.space.lens * max(width, height))
+        low = np.array([left - width / 2, min(bottom, 0.3 * height) - height / 2])
+        high = np.array([width / 2 - right, height / 2 - top])
+        return 0.96 * scale * low, 0.96 * scale * high
+
+    def stand(self, eye: Vector, turn: Quaternion) -> None:
+        """Put the viewer somewhere, looking somewhere."""
+        view = self.space.region_3d
+        if view.view_perspective != "PERSP":
+            view.view_perspective = "PERSP"
+        view.view_rotation = turn
+        view.view_location = eye + turn @ Vector((0.0, 0.0, -view.view_distance))
+        # The matrix is brought up to date with the next redraw; who asks for it before, shall know.
+        view.update()
+
+    def suit(self, record: Record) -> None:
+        """Show colours of vertices, and clip neither at the feet nor at the corridor's end."""
+        shading = self.space.shading
+        shading.light, shading.studio_light = "STUDIO", "paint.sl"
+        shading.color_type = "VERTEX"
+        shading.background_type, shading.background_color = "VIEWPORT", BACKGROUND
+        reach = hypot(*np.subtract(record.high, record.low))
+        self.space.clip_start = 0.05
+        self.space.clip_end = max(1000.0, 6.0 * reach)
+
+
+def place_of(context: bpy.types.Context) -> Place | None:
+    """Return the 3D view that an operator is called from, or the largest of the window."""
+    if bpy.app.background:  # it has views, but none that can be looked at
+        return None
+    areas = [context.area] if context.area and context.area.type == "VIEW_3D" else []
+    if not areas and context.window is not None:
+        views = (a for a in context.window.screen.areas if a.type == "VIEW_3D")
+        areas = sorted(views, key=lambda a: -a.width * a.height)
+    for area in areas:
+        region = next(r for r in area.regions if r.type == "WINDOW")
+        return Place(area, region, area.spaces.active)
+    return None
+
+
+def show_overview(context: bpy.types.Context) -> None:
+    """Let the 3D view see the whole corridor; nothing happens without one."""
+    place, record = place_of(context), session().record(context.scene)
+    if place is None or record is None:
         return
-    camera = next(o for o in root.all_objects if o.type == "CAMERA")
-    # Its matrix is not evaluated before the next redraw.
-    matrix, far = camera.matrix_basis, camera.data.clip_end / 4.0
-    space.shading.light, space.shading.studio_light = "STUDIO", "paint.sl"
-    space.shading.color_type = "VERTEX"
-    space.clip_end = max(space.clip_end, camera.data.clip_end)
-    view = space.region_3d
-    view.view_perspective = "PERSP"
-    view.view_rotation = matrix.to_quaternion()
-    view.view_distance = far / 2.0
-    # A viewport sees twice as wide as a camera of the same lens, so it stands nearer.
-    eye = matrix.translation - matrix.col[2].xyz * (0.22 * far)
-    view.view_location = eye - matrix.col[2].xyz * view.view_distance
+    place.suit(record)
+    fields = {o["plan"] for o in objects_in(find_root(context.scene)) if "plan" in o}
+    look = toward(record.settings.field.kind, len(fields))
+    shot = fit(_points(context.scene, record), np.array(look), place.window)
+    matrix = Matrix(shot.matrix.tolist())
+    place.space.region_3d.view_distance = shot.far / 2.0
+    place.stand(matrix.translation, matrix.to_quaternion())
+
+
+def _points(scene: bpy.types.Scene, record: Record) -> np.ndarray:
+    """Return the corners of what should be seen: all fields, and the legend."""
+    labels = [o for o in objects_in(find_root(scene)) if o.type == "FONT"]
+    corners = [o.matrix_world @ Vector(corner) for o in labels for corner in o.bound_box]
+    box = product(*zip(record.low, record.high, strict=True))
+    return np.array([*box, *corners], np.float64)
+
+
+def stand_before(place: Place, record: Record, stop: int | None) -> None:
+    """Stand in the aisle at eye height, before a stop, or at the head of the corridor (None)."""
+    front = record.low[1] if stop is None else record.stops[stop].y
+    place.suit(record)
+    place.space.region_3d.view_distance = 3.0
+    place.stand(Vector((0.0, front - STAND_OFF, EYE)), AHEAD)
+
+
+def stop_ahead(record: Record, eye: Vector) -> int:
+    """Return the stop that a viewer stands before: the last one whose front is this near."""
+    fronts = [stop.y - STAND_OFF for stop in record.stops]
+    return int(np.searchsorted(fronts, eye.y + 0.01)) - 1

@@ -1,0 +1,117 @@
+"""The chosen tensors → surfaces in the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import bpy
+
+from .. import pipeline
+from ..core.errors import WeightwalkError
+from ..core.estimate import Estimate, available_memory
+from ..core.model import Model, Progress, steps
+from ..core.readers import printable
+from ..core.settings import Settings
+from ..scene.build import find_root
+from .job import Working, fail
+from .load import size
+from .session import session
+from .view import show_overview
+
+# The share of the free memory that a build may take without asking.
+SHARE = 0.75
+
+
+class Build(Working, bpy.types.Operator):
+    """Build the chosen tensors; surfaces that are there already are replaced. Esc cancels"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.build"
+    bl_label = "Build"
+    bl_options = {"UNDO"}  # noqa: RUF012
+    title = "Building"
+
+    sure: bpy.props.BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With a model, and not twice at a time."""
+        if not context.scene.weightwalk.path:
+            cls.poll_message_set("load a model first")
+            return False
+        return super().poll(context)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Ask first where memory may be too small."""
+        try:
+            too_much = "" if self.sure else _too_much(context.scene.weightwalk.estimate())
+        except WeightwalkError as error:
+            return fail(self, error)
+        if too_much:
+            bpy.ops.weightwalk.build_anyway("INVOKE_DEFAULT", question=too_much)
+            return {"CANCELLED"}
+        return self.begin(context)
+
+    def work(self, context: bpy.types.Context) -> Generator[Progress, None, tuple[Model, bool]]:
+        """Return the steps from the file to the scene."""
+        weights = context.scene.weightwalk
+        found = weights.estimate()
+        too_much = "" if self.sure else _too_much(found)
+        if too_much and bpy.app.background:
+            raise WeightwalkError(f"{too_much}; choose fewer tensors, or say sure=True")
+        session().checkpoint(weights.path, weights.stamp)
+        area = context.area
+        aspect = area.width / area.height if area and area.type == "VIEW_3D" else 16 / 9
+        return _build(context, weights.settings(), aspect)
+
+    def done(self, context: bpy.types.Context, result: tuple[Model, bool]) -> None:
+        """Show the whole of a first build; after that, the view is the person's."""
+        model, first = result
+        session().forget()
+        if first:
+            show_overview(context)
+        if model.skips:
+            named = f"{printable(model.skips[0].name)} {model.skips[0].reason}"
+            self.report({"WARNING"}, f"{len(model.skips)} not shown, such as {named}")
+        faces = sum(len(e.part.faces) for e in model.exhibits)
+        count = len(model.exhibits)
+        self.report({"INFO"}, f"{printable(model.name)}: {count} surfaces, {faces:,} faces")
+
+
+def _build(
+    context: bpy.types.Context, settings: Settings, aspect: float
+) -> Generator[Progress, None, tuple[Model, bool]]:
+    model = yield from steps(settings)
+    # Asked for only now: an undo meanwhile would have left a dead scene.
+    scene = context.scene
+    first = find_root(scene) is None
+    yield from pipeline.show_steps(scene, model, aspect)
+    return model, first
+
+
+def _too_much(found: Estimate) -> str:
+    """Return the question whether to build what may not fit into memory, or nothing."""
+    free = available_memory()
+    if free is None or found.memory <= SHARE * free:
+        return ""
+    return f"This needs about {size(found.memory)} of memory, and {size(free)} are free"
+
+
+class BuildAnyway(bpy.types.Operator):
+    """Build although memory may be too small"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.build_anyway"
+    bl_label = "Build anyway?"
+    bl_options = {"INTERNAL"}  # noqa: RUF012
+
+    question: bpy.props.StringProperty(options={"SKIP_SAVE"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask."""
+        return context.window_manager.invoke_confirm(
+            self, event, title="Build anyway?", message=self.question,
+            confirm_text="Build", icon="WARNING",
+        )  # fmt: skip
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Build."""
+        return bpy.ops.weightwalk.build("INVOKE_DEFAULT", sure=True) and {"FINISHED"}

@@ -1,0 +1,52 @@
+"""Surfaces of the scene → files, by the code that the command line uses."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import bpy
+
+from .. import pipeline
+from ..core.errors import WeightwalkError
+from ..core.model import Progress
+from ..core.settings import OutputSettings
+from .job import Working
+from .preferences import cache_folder
+from .session import absolute, session, visible_surfaces
+
+
+class Export(Working, bpy.types.Operator):
+    """Write the surfaces, as they stand, and a report of what they are"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.export"
+    bl_label = "Export"
+    title = "Exporting"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With surfaces in the scene."""
+        if session().record(context.scene) is None:
+            cls.poll_message_set("build a model first")
+            return False
+        return super().poll(context)
+
+    def work(self, context: bpy.types.Context) -> Generator[Progress, None, tuple[Path, ...]]:
+        """Return the steps that write the files."""
+        weights = context.scene.weightwalk
+        if not weights.export_folder:
+            raise WeightwalkError("choose a folder for the files")
+        things = visible_surfaces(context.scene)
+        if weights.export_scope == "selected":
+            things = [thing for thing in things if thing.select_get()]
+        if not things:
+            raise WeightwalkError(f"no surface is {weights.export_scope}")
+        formats = tuple(f for f in ("stl", "glb", "png") if f in weights.export_formats)
+        output = OutputSettings(absolute(weights.export_folder), formats)
+        record = session().record(context.scene)
+        return pipeline.export_steps(context.scene, things, record, output, cache_folder(context))
+
+    def done(self, context: bpy.types.Context, result: tuple[Path, ...]) -> None:
+        """Name the files."""
+        names = ", ".join(path.name for path in result)
+        self.report({"INFO"}, f"{result[0].parent}: {names}")

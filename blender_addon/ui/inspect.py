@@ -1,0 +1,246 @@
+"""A click on a surface → the numbers under it, read from the file at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+import numpy as np
+from bpy_extras import view3d_utils
+from mathutils import Vector
+
+from ..core.errors import WeightwalkError
+from ..core.fields import Plan
+from ..core.inspect import find_plan, read_cell, rectangle_around
+from ..core.model import Progress
+from ..core.readers import printable
+from ..core.reading import Reading
+from ..core.record import Record
+from ..refine import refine_steps
+from ..scene.detail import mark_entry
+from ..scene.mesh import CELL
+from .job import Working
+from .session import session, visible_surfaces
+
+FARTHEST = 64  # surfaces of others that a ray may pass
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Where a ray met a surface of ours: the object, and the cell under it (see `scene.mesh`)."""
+
+    surface: bpy.types.Object
+    cell: int
+
+
+class Inspect(Working, bpy.types.Operator):
+    """Click a surface and read the weights under it, out of the file"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.inspect"
+    bl_label = "Inspect"
+    bl_options = {"UNDO"}  # noqa: RUF012
+    title = "Reading"
+
+    surface: bpy.props.StringProperty(
+        name="Surface", description="For scripts: the object", options={"SKIP_SAVE"}
+    )
+    cell: bpy.props.IntProperty(
+        name="Cell", description="For scripts: flat index of the cell", options={"SKIP_SAVE"}
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With surfaces in the scene."""
+        if session().record(context.scene) is None:
+            cls.poll_message_set("build a model first")
+            return False
+        return super().poll(context)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Wait for a click."""
+        if bpy.app.background or context.window is None:
+            self.report({"ERROR"}, "this needs a window to click in")
+            return {"CANCELLED"}
+        self._picking = True
+        context.window.cursor_modal_set("EYEDROPPER")
+        context.workspace.status_text_set("Click a surface to read its weights; Esc ends")
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Take the click, then read."""
+        if not self._picking:
+            return super().modal(context, event)
+        if event.type in {"ESC", "RIGHTMOUSE"}:
+            self._end_picking(context)
+            return {"CANCELLED"}
+        if event.type != "LEFTMOUSE" or event.value != "PRESS":
+            moves = {"MOUSEMOVE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "MIDDLEMOUSE"}
+            return {"PASS_THROUGH" if event.type in moves else "RUNNING_MODAL"}
+        region = _view_under(context, event)
+        hit = _cast(context, region, event) if region else None
+        if hit is None:
+            self.report({"WARNING"}, "there is no surface of a tensor: click one, or press Esc")
+            return {"RUNNING_MODAL"}
+        self._end_picking(context)
+        self.surface, self.cell = hit.surface.name, hit.cell
+        # With `begin` the operator would have two handlers, and Blender would free it twice.
+        return self.start(context)
+
+    def _end_picking(self, context: bpy.types.Context) -> None:
+        self._picking = False
+        context.window.cursor_modal_restore()
+        context.workspace.status_text_set(None)
+
+    def work(self, context: bpy.types.Context) -> Generator[Progress, None, Any]:
+        """Return the steps that read the cell."""
+        surface = context.scene.objects.get(self.surface)
+        if surface is None or "plan" not in surface:
+            raise WeightwalkError(f"{self.surface!r} is not the surface of a tensor")
+        record = session().record(context.scene)
+        plan = plan_of(record, surface["plan"])
+        if not 0 <= self.cell < np.prod(plan.shape):
+            raise WeightwalkError(f"{self.surface}: there is no cell {self.cell}")
+        shared = surface["sigma"][0] if record.settings.field.sigma == "all" else None
+        return _with_plan(plan, read_cell(plan, record.settings.field, self.cell, shared))
+
+    def done(self, context: bpy.types.Context, result: tuple[Plan, Reading]) -> None:
+        """Show what was read, mark the largest entry, and offer the rectangle around it."""
+        plan, reading = result
+        weights = context.scene.weightwalk
+        weights.reading = "\n".join(reading.lines())
+        weights.copy_text = reading.copy_text
+        weights.refine_plan = plan.name
+        weights.refine_plane = int(self.cell // np.prod(plan.shape[1:]))
+        entry = reading.largest
+        row, col = (entry.row, entry.col) if entry else (reading.rows[0], reading.cols[0])
+        rows, cols = rectangle_around(reading.matrix, row, col)
+        weights.refine_from, weights.refine_to = (rows[0], cols[0]), (rows[1], cols[1])
+        mark_entry(context.scene.objects[self.surface], plan.shape, self.cell, reading)
+        session().forget()
+
+
+def _with_plan(
+    plan: Plan, work: Generator[Progress, None, Reading]
+) -> Generator[Progress, None, tuple[Plan, Reading]]:
+    reading = yield from work
+    return plan, reading
+
+
+def plan_of(record: Record, name: str) -> Plan:
+    """Return a field's plan out of the headers of the file that it was built from."""
+    checkpoint = session().checkpoint(record.path, record.stamp)
+    return find_plan(checkpoint, record.settings, name)
+
+
+def _view_under(
+    context: bpy.types.Context, event: bpy.types.Event
+) -> tuple[bpy.types.Region, bpy.types.RegionView3D] | None:
+    """Return the 3D view under the mouse, if nothing lies over it there."""
+    for area in context.window.screen.areas:
+        if area.type != "VIEW_3D":
+            continue
+        here = [r for r in area.regions if r.width > 1 and _contains(r, event)]
+        if here and all(region.type == "WINDOW" for region in here):
+            return here[0], area.spaces.active.region_3d
+    return None
+
+
+def _contains(region: bpy.types.Region, event: bpy.types.Event) -> bool:
+    x, y = event.mouse_x - region.x, event.mouse_y - region.y
+    return 0 <= x < region.width and 0 <= y < region.height
+
+
+def _cast(
+    context: bpy.types.Context,
+    view: tuple[bpy.types.Region, bpy.types.RegionView3D],
+    event: bpy.types.Event,
+) -> Hit | None:
+    region, seen = view
+    at = event.mouse_x - region.x, event.mouse_y - region.y
+    origin = view3d_utils.region_2d_to_origin_3d(region, seen, at)
+    return cast(context, origin, view3d_utils.region_2d_to_vector_3d(region, seen, at))
+
+
+def cast(context: bpy.types.Context, origin: Vector, toward: Vector) -> Hit | None:
+    """Return what of ours a ray meets first; labels, the floor and others' objects let it pass."""
+    depsgraph = context.evaluated_depsgraph_get()
+    for _ in range(FARTHEST):
+        found, place, _normal, face, thing, _matrix = context.scene.ray_cast(
+            depsgraph, origin, toward
+        )
+        if not found:
+            return None
+        if "plan" in thing:
+            return Hit(thing.original, _cell_at(thing.original, face, place))
+        origin = place + toward * 1e-4
+    return None
+
+
+def _cell_at(surface: bpy.types.Object, face: int, place: Vector) -> int:
+    """Return the cell of the face's corner that is nearest to a place."""
+    mesh = surface.data
+    local = surface.matrix_world.inverted() @ place
+    corners = mesh.polygons[face].vertices
+    nearest = min(corners, key=lambda v: (mesh.vertices[v].co - local).length_squared)
+    return int(mesh.attributes[CELL].data[nearest].value)
+
+
+class CopyEntry(bpy.types.Operator):
+    """Copy the largest entry under the cell: tensor, index and value"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.copy_entry"
+    bl_label = "Copy"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With something that was read."""
+        return bool(context.scene.weightwalk.copy_text)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Copy it."""
+        context.window_manager.clipboard = context.scene.weightwalk.copy_text
+        self.report({"INFO"}, f"copied: {context.scene.weightwalk.copy_text}")
+        return {"FINISHED"}
+
+
+class Refine(Working, bpy.types.Operator):
+    """Build this rectangle again with a cell an entry, above the coarse surface"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.refine"
+    bl_label = "Refine here"
+    bl_options = {"UNDO"}  # noqa: RUF012
+    title = "Refining"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """After a cell was looked at."""
+        if not context.scene.weightwalk.refine_plan or session().record(context.scene) is None:
+            cls.poll_message_set("inspect a cell first")
+            return False
+        return super().poll(context)
+
+    def work(self, context: bpy.types.Context) -> Generator[Progress, None, Any]:
+        """Return the steps from the file to the scene."""
+        weights = context.scene.weightwalk
+        record = session().record(context.scene)
+        plan = plan_of(record, weights.refine_plan)
+        visible = visible_surfaces(context.scene)
+        surfaces = [thing for thing in visible if thing["plan"] == plan.name]
+        if not surfaces:
+            raise WeightwalkError(f"{printable(plan.name)}: its surface is hidden or gone")
+        first, end = weights.refine_from, weights.refine_to
+        rectangle = (first[0], end[0]), (first[1], end[1])
+        return refine_steps(surfaces, record, plan, weights.refine_plane, rectangle)
+
+    def done(self, context: bpy.types.Context, result: list[bpy.types.Object]) -> None:
+        """Select the new surface."""
+        session().forget()
+        result = result[0]
+        for thing in context.selected_objects:
+            thing.select_set(False)
+        result.select_set(True)
+        context.view_layer.objects.active = result
+        self.report({"INFO"}, f"{result.name}: {len(result.data.polygons):,} faces")

@@ -1,0 +1,145 @@
+"""Operators whose work is a generator of steps: in the window a step at a time, else at one go."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import bpy
+
+from ..core.errors import WeightwalkError
+from ..core.model import Progress
+from ..core.readers import printable
+from ..pipeline import drain
+from .session import Job, session
+
+BUSY = "something is being built: wait for it, or press Cancel"
+
+
+class Working:
+    """Base of operators that work for longer than a blink.
+
+    A subclass says what the work is (`work`) and what follows from its result (`done`). What it
+    raises as a `WeightwalkError` is shown to the person; the work takes back what it had made.
+    """
+
+    title = ""
+
+    def work(self, context: bpy.types.Context) -> Generator[Progress, None, Any]:
+        """Return the work; raises `WeightwalkError` where it cannot begin."""
+        raise NotImplementedError
+
+    def done(self, context: bpy.types.Context, result: Any) -> None:
+        """Use what the work gave."""
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """One piece of work at a time."""
+        if session().job is not None:
+            cls.poll_message_set(BUSY)
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Begin, and go on with each tick of a timer."""
+        return self.begin(context)
+
+    def begin(self, context: bpy.types.Context) -> set[str]:
+        """Start the work in the window; in the background, do it all."""
+        if bpy.app.background or context.window is None:
+            return self.execute(context)
+        status = self.start(context)
+        if status == {"RUNNING_MODAL"}:
+            context.window_manager.modal_handler_add(self)
+        return status
+
+    def start(self, context: bpy.types.Context) -> set[str]:
+        """Start the work of an operator that has its handler."""
+        try:
+            session().job = Job(self.title, self.work(context))
+        except Exception as error:
+            return fail(self, error)
+        self._timer = context.window_manager.event_timer_add(0.01, window=context.window)
+        context.workspace.status_text_set(f"{self.title}: Esc cancels")
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Do all the work at one go."""
+        try:
+            self.done(context, drain(self.work(context)))
+        except Exception as error:
+            return fail(self, error)
+        return {"FINISHED"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Go on, stop, or let the person do what they like meanwhile."""
+        job = session().job
+        if job is None:
+            return {"CANCELLED"}
+        if event.type == "ESC" and event.value == "PRESS":
+            job.stop(f"{self.title}: cancelled")
+        if job.stopped:
+            self.cancel(context)
+            self.report({"INFO"}, job.stopped)
+            return {"CANCELLED"}
+        if event.type != "TIMER":
+            # While the scene is made, what the person does waits for the moment that it takes.
+            undo = event.type == "Z" and (event.ctrl or event.oskey)
+            return {"RUNNING_MODAL" if undo or job.progress.stage == "scene" else "PASS_THROUGH"}
+        try:
+            ready, result = job.advance()
+            if ready:
+                self.cancel(context)
+                self.done(context, result)
+        except Exception as error:
+            self.cancel(context)
+            return fail(self, error)
+        redraw(context)
+        return {"FINISHED"} if ready else {"RUNNING_MODAL"}
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Tidy up; Blender calls it, too, when the window or the file is closed."""
+        job, session().job = session().job, None
+        if job is not None:
+            job.stop("cancelled")
+        context.window_manager.event_timer_remove(self._timer)
+        if context.workspace is not None:
+            context.workspace.status_text_set(None)
+        redraw(context)
+
+
+def fail(operator: Any, error: Exception) -> set[str]:
+    """Tell the person what is wrong."""
+    if isinstance(error, WeightwalkError):
+        said = str(error)
+    elif isinstance(error, MemoryError):
+        said = "there is not enough memory for this"
+    elif isinstance(error, OSError):
+        said = f"{error.filename or 'the disk'}: {error.strerror or error}"
+    else:
+        said = f"{type(error).__name__}: {error}"
+    operator.report({"ERROR"}, printable(said, 2000))
+    return {"CANCELLED"}
+
+
+def redraw(context: bpy.types.Context) -> None:
+    """Draw the sidebars again, and not the scene, which can take long."""
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()
+
+
+class Cancel(bpy.types.Operator):
+    """Stop what is being built; the scene is then as it was before"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.cancel"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}  # noqa: RUF012
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Ask the work to stop."""
+        session().stop("cancelled")
+        return {"FINISHED"}

@@ -1,0 +1,235 @@
+"""A model's headers → the tensor list, and the choice in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..core.errors import WeightwalkError
+from ..core.readers import Checkpoint, Tensor, open_checkpoint, printable
+from .job import BUSY, fail, session
+from .preferences import preferences, recent_models, remember_model
+from .properties import Weights
+from .session import absolute
+
+# A sidebar this wide, in pixels at a scale of one, has room for all columns of the list.
+WIDE = 420
+
+KINDS = (
+    ("attention", "Attention", "HIDE_OFF"),
+    ("mlp", "MLP", "NODETREE"),
+    ("embeddings", "Embeddings", "SORTALPHA"),
+    ("norms", "Norms", "MOD_SMOOTH"),
+    ("experts", "Experts", "COMMUNITY"),
+    ("other", "Other", "DOT"),
+)
+
+
+class LoadModel(bpy.types.Operator):
+    """Choose a .safetensors file or the folder of a model, and see what is in it"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.load_model"
+    bl_label = "Load Model Weights"
+    bl_options = {"UNDO"}  # noqa: RUF012
+
+    filepath: bpy.props.StringProperty(
+        name="Model",
+        description="A .safetensors file, an index of shards, or the folder of a model",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
+    filter_glob: bpy.props.StringProperty(
+        default="*.safetensors;*.safetensors.index.json", options={"HIDDEN"}
+    )
+    build: bpy.props.BoolProperty(
+        name="Build at once",
+        description="Begin to build all weights, unless memory may be too small; "
+        "otherwise choose tensors first",
+        default=True,
+    )
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Not while a model is built."""
+        if session().job is not None:
+            cls.poll_message_set(BUSY)
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Let the person choose, unless a file was dropped or is a recent one."""
+        if self.filepath:
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """List the tensors; where that fails, say why and leave everything as it was."""
+        if not self.filepath:
+            self.report({"ERROR"}, "choose a model: a .safetensors file, or a folder with one")
+            return {"CANCELLED"}
+        path = absolute(self.filepath)
+        weights = context.scene.weightwalk
+        try:
+            checkpoint = open_checkpoint(path)
+            if not len(checkpoint):
+                raise WeightwalkError(f"{printable(path, 1000)}: the model has no tensors")
+            _fill(weights, checkpoint, context)
+        except Exception as error:
+            return fail(self, error)
+        remember_model(context, str(path))
+        for note in checkpoint.notes:
+            self.report({"WARNING"}, note)
+        self.report({"INFO"}, f"{printable(checkpoint.name)}: {len(checkpoint)} tensors")
+        if self.build:
+            how = "EXEC_DEFAULT" if bpy.app.background else "INVOKE_DEFAULT"
+            try:
+                bpy.ops.weightwalk.build(how)
+            except RuntimeError as error:  # what it reports, in the background
+                self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+                return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+def _fill(weights: Weights, checkpoint: Checkpoint, context: bpy.types.Context) -> None:
+    if not weights.path:
+        chosen = preferences(context)
+        if chosen is not None:
+            weights.faces, weights.colors = chosen.faces, chosen.colors
+            weights.walk_speed = chosen.walk_speed
+    weights.path, weights.stamp = str(checkpoint.path), checkpoint.stamp
+    weights.title = printable(checkpoint.name)
+    weights.reading = weights.copy_text = weights.refine_plan = ""
+    weights.tensors.clear()
+    for tensor in checkpoint.values():
+        item = weights.tensors.add()
+        item.name = tensor.name
+        _describe(item, tensor)
+    layers = [tensor.layer for tensor in checkpoint.values() if tensor.layer is not None]
+    weights.active = 0
+    weights.search, weights.by_layer = "", False
+    weights.first_layer, weights.last_layer = min(layers, default=0), max(layers, default=0)
+    weights.choose("all")
+
+
+def _describe(item: bpy.types.PropertyGroup, tensor: Tensor) -> None:
+    shown = tensor.is_float or not tensor.decodable
+    item.kind = tensor.names.role_class if shown else "integer"
+    item.layer = -1 if tensor.layer is None else tensor.layer
+    item.shape = " × ".join(map(str, tensor.shape)) or "scalar"
+    item.dtype = tensor.dtype
+    item.size = size(tensor.nbytes)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def short(name: str) -> str:
+    """Return a name from its layer's number on, for its head is the same for all."""
+    words = name.split(".")
+    at = next((i for i, word in enumerate(words[:-1]) if word.isdigit()), None)
+    kept = words if at is None else words[at:]
+    if kept[-1] == "weight":
+        kept = kept[:-1]
+    return printable(".".join(kept), 60)
+
+
+class DropModel(bpy.types.FileHandler):
+    """Takes a checkpoint that is dropped onto the 3D view."""
+
+    bl_idname = "WEIGHTWALK_FH_model"
+    bl_label = "Model weights"
+    bl_import_operator = LoadModel.bl_idname
+    bl_file_extensions = ".safetensors"
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Onto the 3D view."""
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+class RecentMenu(bpy.types.Menu):
+    """Models that were loaded before."""
+
+    bl_idname = "WEIGHTWALK_MT_recent"
+    bl_label = "Recent models"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Name them."""
+        paths = recent_models(context)
+        for path in paths:
+            folder, name = Path(path).parent.name, Path(path).name
+            label = printable(f"{folder}/{name}", 60)
+            self.layout.operator(LoadModel.bl_idname, text=label).filepath = path
+        if not paths:
+            self.layout.label(text="none so far")
+
+
+class Choose(bpy.types.Operator):
+    """Choose these of the listed tensors, and no others"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.choose"
+    bl_label = "Choose Tensors"
+    bl_options = {"UNDO"}  # noqa: RUF012
+
+    what: bpy.props.EnumProperty(
+        items=[
+            ("all", "All", "All listed weights"),
+            ("none", "None", "No tensor"),
+            ("invert", "Invert", "The listed ones that are not chosen"),
+            *((name, label, f"The listed {label} tensors") for name, label, _ in KINDS),
+        ]
+    )
+
+    @classmethod
+    def description(cls, _context: bpy.types.Context, properties: Any) -> str:
+        """Return the tooltip of one of them."""
+        return cls.bl_rna.properties["what"].enum_items[properties.what].description
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With a model."""
+        return bool(context.scene.weightwalk.path)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Choose."""
+        count = context.scene.weightwalk.choose(self.what)
+        self.report({"INFO"}, f"{count} tensors are chosen")
+        return {"FINISHED"}
+
+
+class TensorList(bpy.types.UIList):
+    """The tensors of the model: chosen or not, kind, name, shape, dtype and size."""
+
+    bl_idname = "WEIGHTWALK_UL_tensors"
+
+    def draw_item(self, context, layout, data, item, icon, active, property):  # noqa: PLR0917 (as Blender calls it)
+        """Draw one line."""
+        icons = {name: icon for name, _, icon in KINDS}
+        wide = context.region.width > WIDE * context.preferences.system.ui_scale
+        row = layout.row(align=True)
+        row.prop(item, "chosen", text="")
+        split = row.split(factor=0.55 if wide else 0.76)
+        split.label(text=short(item.name), icon=icons.get(item.kind, "LINENUMBERS_ON"))
+        facts = split.split(factor=0.42 if wide else 1.0)
+        facts.active = False
+        facts.label(text=item.shape.replace(" ", ""))
+        if wide:
+            facts.label(text=item.dtype)
+            facts.label(text=item.size)
+
+    def draw_filter(self, context, layout):
+        """Draw nothing: the search stands above the list."""
+
+    def filter_items(self, context, data, name):
+        """Show what the search leaves."""
+        listed = data.column("listed")
+        return (listed * self.bitflag_filter_item).tolist(), []

@@ -1,0 +1,259 @@
+"""What lives in this Blender and in no file: work under way, open headers, what a scene holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ..core.errors import CheckpointError
+from ..core.fields import SLAB_PLANES
+from ..core.model import Progress
+from ..core.readers import Checkpoint, open_checkpoint, printable
+from ..core.record import Record
+from ..scene.swap import find_root, objects_in
+
+BEHIND = 1e12  # square metres, to sort what lies behind the viewer after all else
+SLICE = 0.03  # seconds of work between two looks at what the person does
+
+
+class Job:
+    """Work under way, and what the panel shows of it."""
+
+    def __init__(self, title: str, work: Generator[Progress, None, Any]) -> None:
+        self.title = title
+        self.progress = Progress("", 0, 1, "")
+        self.stopped = ""  # why it was
+        self._work = work
+        self._began = monotonic()
+        self._stage_began = self._began
+
+    def advance(self, seconds: float = SLICE) -> tuple[bool, Any]:
+        """Work for a moment; return whether it is done, and its result."""
+        until = monotonic() + seconds
+        while monotonic() < until:
+            try:
+                progress = next(self._work)
+            except StopIteration as end:
+                return True, end.value
+            if progress.stage != self.progress.stage:
+                self._stage_began = monotonic()
+            self.progress = progress
+        return False, None
+
+    def stop(self, why: str) -> None:
+        """End the work, which takes back what it made."""
+        self.stopped = self.stopped or why
+        self._work.close()
+
+    @property
+    def fraction(self) -> float:
+        """How much of the stage is done, from 0 to 1."""
+        return min(self.progress.done / max(self.progress.total, 1), 1.0)
+
+    @property
+    def remaining(self) -> str:
+        """Time left of the stage, in words; nothing before it can be told."""
+        spent = monotonic() - self._stage_began
+        if spent < 1.0 or self.fraction < 0.02:
+            return ""
+        left = spent * (1.0 - self.fraction) / self.fraction
+        return f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the head-up line says of a surface; no reference to it, which an undo would break."""
+
+    plan: str
+    shape: str
+    sign: int
+    level: float
+
+
+class Built:
+    """Where the visible surfaces of a scene are, kept from one redraw to the next.
+
+    Attributes
+    ----------
+    record : Record
+    seen : list of Seen
+    low, high : ndarray, shape (n, 3)
+        Corners of the surfaces' boxes in the world, in metres.
+    """
+
+    def __init__(self, surfaces: list[bpy.types.Object], record: Record) -> None:
+        self.record = record
+        self.seen = [Seen(o["plan"], o["shape"], o["sign"], o["level"]) for o in surfaces]
+        half = np.array([_half_size(o) for o in surfaces]).reshape(-1, 1, 3)
+        corners = half * np.array(list(product((-1.0, 1.0), repeat=3)))
+        world = np.array([o.matrix_world for o in surfaces]).reshape(-1, 4, 4)
+        placed = np.einsum("nij,nkj->nki", world[:, :3, :3], corners) + world[:, None, :3, 3]
+        self.low, self.high = placed.min(axis=1), placed.max(axis=1)
+        fronts = [stop.y - 0.5 for stop in record.stops]
+        self._stop = np.maximum(np.searchsorted(fronts, self.low[:, 1]) - 1, 0)
+
+    def nearest(self, eye: np.ndarray, ahead: np.ndarray) -> tuple[Seen, str, float]:
+        """Return the nearest surface before the viewer, its layer, and its distance in metres.
+
+        There must be a surface; where all are behind the viewer, it is the nearest of these.
+
+        Parameters
+        ----------
+        eye, ahead : ndarray, shape (3,)
+            Where the viewer is, and the direction of view.
+        """
+        away = np.maximum(np.maximum(self.low - eye, eye - self.high), 0.0)
+        squares = np.einsum("ij,ij->i", away, away)
+        farthest = np.where(ahead > 0.0, self.high, self.low) - eye
+        behind = farthest @ ahead <= 0.0
+        i = int(np.where(behind, squares + BEHIND, squares).argmin())
+        layer = self.record.stops[int(self._stop[i])].label
+        return self.seen[i], layer, float(squares[i]) ** 0.5
+
+
+def visible_surfaces(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """Return our surfaces in a scene that are not hidden."""
+    return [o for o in objects_in(find_root(scene)) if "plan" in o and o.visible_get()]
+
+
+def _half_size(surface: bpy.types.Object) -> list[float]:
+    """Return half of what a surface's field takes up, in metres.
+
+    Blender's own box of an object is not there at all times: just after an undo, for one.
+    """
+    planes, rows, cols = map(int, surface["grid"].split("x"))
+    planes = SLAB_PLANES if surface["field"] == "slab" else planes
+    counts = (cols + 1, planes + 1, rows + 1)
+    return [0.5 * count * step for count, step in zip(counts, surface["step"], strict=True)]
+
+
+class Session:
+    """The one of this process; made when the extension is switched on."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._record: tuple[int, Record] | None = None
+        self._built: Built | None = None
+        self.at_end: list[Callable[[], None]] = []
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self.stop("Weightwalk is switched off")
+        for tidy in self.at_end:
+            tidy()
+
+    def stop(self, why: str) -> None:
+        """End the work under way, if there is any."""
+        if self.job is not None:
+            self.job.stop(why)
+
+    def checkpoint(self, path: str, stamp: str) -> Checkpoint:
+        """Return a checkpoint by the path and stamp that it was first opened with.
+
+        Raises
+        ------
+        CheckpointError
+            It is not there any more, or has changed.
+        """
+        try:
+            found = open_checkpoint(path)
+        except CheckpointError as error:
+            where = "choose the model again with Load Model Weights"
+            raise CheckpointError(f"{error}; {where}") from None
+        if stamp and found.stamp != stamp:
+            raise CheckpointError(
+                f"{printable(path, 1000)}: the files have changed since they were read; "
+                "load the model again"
+            )
+        return found
+
+    def headers(self, path: str, stamp: str) -> Checkpoint:
+        """Return a checkpoint for its headers alone, without looking at the disk each time."""
+        held = self._checkpoint
+        if held is None or str(held.path) != path or held.stamp != stamp:
+            self._checkpoint = held = self.checkpoint(path, stamp)
+        return held
+
+    def record(self, scene: bpy.types.Scene) -> Record | None:
+        """Return the record of the surfaces in a scene, or None where there are none of ours."""
+        root = find_root(scene)
+        if root is None:
+            return None
+        # A build makes a new collection, so that its number stands for its content.
+        if self._record is None or self._record[0] != root.session_uid:
+            self._record = root.session_uid, Record.from_json(root["weightwalk"])
+        return self._record[1]
+
+    def built(self, scene: bpy.types.Scene) -> Built | None:
+        """Return what stands in a scene; kept until something in the scene changes."""
+        if self._built is None:
+            record = self.record(scene)
+            if record is None:
+                return None
+            self._built = Built(visible_surfaces(scene), record)
+        return self._built
+
+    def forget(self) -> None:
+        """Look at the scene again when next asked."""
+        self._built = None
+
+
+_sessions: list[Session] = []
+
+
+def session() -> Session:
+    """Return the session of this process."""
+    return _sessions[-1]
+
+
+def _forget(*_arguments: Any) -> None:
+    session().forget()
+
+
+def _undone(*_arguments: Any) -> None:
+    session().stop("the work was stopped, for something was undone meanwhile")
+
+
+def _loading(*_arguments: Any) -> None:
+    session().stop("the work was stopped, for another file is opened")
+    session().forget()
+
+
+_HANDLERS: tuple[tuple[str, Callable[..., None]], ...] = (
+    ("depsgraph_update_post", _forget),
+    ("undo_post", _forget),
+    ("redo_post", _forget),
+    ("load_post", _forget),
+    ("undo_pre", _undone),
+    ("redo_pre", _undone),
+    ("load_pre", _loading),
+)
+
+
+def register() -> None:
+    """Begin a session."""
+    _sessions.append(Session())
+    for name, handler in _HANDLERS:
+        # Without the mark it would be gone after the next file.
+        getattr(bpy.app.handlers, name).append(bpy.app.handlers.persistent(handler))
+
+
+def unregister() -> None:
+    """End the session and its work."""
+    session().end()
+    for name, handler in _HANDLERS:
+        getattr(bpy.app.handlers, name).remove(handler)
+    _sessions.clear()
+
+
+def absolute(path: str) -> Path:
+    """Return a path out of a property, which may be relative to the .blend, as a whole one."""
+    return Path(bpy.path.abspath(path)).absolute()
