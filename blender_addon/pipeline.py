@@ -115,14 +115,15 @@ def export_steps(
     surfaces: Sequence[bpy.types.Object],
     record: Record,
     output: OutputSettings,
+    *,
     cache: Path,
+    camera: str | None = None,
 ) -> Generator[Progress, None, tuple[Path, ...]]:
     """Write surfaces of a scene as they stand, and the report of what they are.
 
     Parameters
     ----------
     scene : bpy.types.Scene
-        Its camera takes the picture.
     surfaces : sequence of bpy.types.Object
         At least one of ours; the picture shows no other.
     record : Record
@@ -131,6 +132,8 @@ def export_steps(
         Blender itself saves .blend files: they cannot be among the formats.
     cache : Path
         A folder for a copy of the scene while the picture is made.
+    camera : str or None
+        Name of the camera that takes the picture; None stands for the scene's own.
 
     Returns
     -------
@@ -155,7 +158,7 @@ def export_steps(
                 held += parts([one])
         entries = [json.loads(one["report"]) for one in chosen]
         contents = Contents(record.model, record.captions, held, stages)
-        picture = _Seen(scene, chosen, output, cache, stages)
+        picture = _Seen(scene, chosen, output, cache=cache, stages=stages, camera=camera)
         files, versions = yield from write(contents, output, staging, picture)
         yield Progress("files", len(files), len(files) + 1, REPORT)
         noted = replace(record, notes=(*record.notes, *picture.notes))
@@ -216,10 +219,13 @@ class _Seen:
         scene: bpy.types.Scene,
         surfaces: Sequence[bpy.types.Object],
         output: OutputSettings,
+        *,
         cache: Path,
         stages: Stages,
+        camera: str | None,
     ) -> None:
         self.scene, self.output, self.cache, self.stages = scene, output, cache, stages
+        self.camera = camera or (scene.camera.name if scene.camera else None)
         self.shown = {one.name for one in surfaces}
         self.notes: list[str] = []
 
@@ -236,12 +242,12 @@ class _Seen:
         from .scene.files import save
         from .scene.render import Changes, choices, render_steps
 
-        if self.scene.camera is None:
+        if self.camera is None:
             raise WeightwalkError("the scene has no camera to take the picture with")
         picture = Path(f"{base}.png")
         now = Progress("files", *bar, picture.name)
         others = [o.name for o in self.scene.objects if "plan" in o and o.name not in self.shown]
-        changes = Changes(self.scene.name, tuple(others), choices(self.output.render))
+        changes = Changes(self.scene.name, self.camera, tuple(others), choices(self.output.render))
         yield now
         with staging_in(self.cache) as folder, self.stages.time("png") as stage:
             save(folder / "scene.blend", compress=False)

@@ -51,7 +51,7 @@ def refine_steps(
     Returns
     -------
     list of bpy.types.Object
-        The surfaces of the detail.
+        The surfaces of the detail, then its name plate and its outline on the field.
 
     Raises
     ------

@@ -67,6 +67,7 @@ def lint(every: bool) -> list[str]:
     python = ROOT / ".venv" / "bin" / "python"
     run(python, "-m", "ruff", "check", ".")
     packages = ["-p", "weightwalk.core", "-p", "weightwalk.batch", "-m", "weightwalk.pipeline"]
+    packages += ["-m", "weightwalk.refine", "-m", "weightwalk.files"]
     run(python, "-m", "mypy", *packages)
     return []
 

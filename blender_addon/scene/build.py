@@ -27,7 +27,7 @@ from .material import glowing_material, plain_material, surface_material
 from .mesh import COLOR, INDEX, MARK, Attribute, new_mesh, new_object, surface_steps
 from .swap import Made, find_root, materials_of, swap
 
-__all__ = ["View", "build_steps", "clear", "find_root", "toward"]
+__all__ = ["View", "build_steps", "clear", "corners_of", "find_root", "toward"]
 
 BACKGROUND = (0.010, 0.012, 0.017)
 FLOOR = (0.006, 0.007, 0.010)
@@ -160,14 +160,14 @@ def _furnish(
         for label in labels:
             collection.objects.link(made.keep(label))
             if label.type != "EMPTY":
-                points.append(_corners(label))
+                points.append(corners_of(label))
             done += FACES_PER_LABEL
             yield Progress("scene", min(done, total - 1), total, group)
     return np.concatenate(points)
 
 
-def _corners(label: bpy.types.Object) -> np.ndarray:
-    """Return the corners of a label's box, before Blender has evaluated where it stands."""
+def corners_of(label: bpy.types.Object) -> np.ndarray:
+    """Return the corners of a label's box, shape (8, 3), also before Blender knows where it is."""
     desk = label.parent
     matrix = desk.matrix_basis @ label.matrix_basis if desk else label.matrix_basis
     return np.array([matrix @ Vector(corner) for corner in label.bound_box])

@@ -122,7 +122,7 @@ def stand_detail(
     Returns
     -------
     list of bpy.types.Object
-        The surfaces.
+        The surfaces, then the name plate and the outline.
     """
     base = surfaces[0]
     kind = f"detail of {base['plan']}"
@@ -136,8 +136,9 @@ def stand_detail(
     plate = text(said, 0.15, at, _accent(), "LEFT")
     plate.rotation_euler = STANDING
     _link(base, kind, [*made, plate])
-    _attach(base, kind, [_frame(*corners, 0.03)])
-    return made
+    outline = _frame(*corners, 0.03)
+    _attach(base, kind, [outline])
+    return [*made, plate, outline]
 
 
 def rectangle_corners(

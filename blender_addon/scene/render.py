@@ -30,6 +30,8 @@ class Changes:
     ----------
     scene : str
         The scene's name.
+    camera : str
+        The camera's name.
     hidden : tuple of str
         Objects that are not to be seen.
     choices : list of (str, value)
@@ -37,6 +39,7 @@ class Changes:
     """
 
     scene: str
+    camera: str
     hidden: tuple[str, ...]
     choices: list[tuple[str, Any]]
 

@@ -23,6 +23,8 @@ def main(blend: str, picture: str, engine: str, changes: str) -> None:
     bpy.ops.wm.open_mainfile(filepath=blend, load_ui=False, use_scripts=False)
     given = json.loads(changes)
     scene = bpy.data.scenes[given["scene"]] if given else bpy.context.scene
+    if given:
+        scene.camera = bpy.data.objects[given["camera"]]
     assign(scene, given.get("choices", ()))
     for name in given.get("hidden", ()):
         scene.objects[name].hide_render = True

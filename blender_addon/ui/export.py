@@ -11,6 +11,7 @@ from .. import pipeline
 from ..core.errors import WeightwalkError
 from ..core.model import Progress
 from ..core.settings import OutputSettings
+from ..scene.swap import find_root, is_ours, objects_in
 from .job import Working
 from .preferences import cache_folder
 from .session import absolute, session, visible_surfaces
@@ -44,7 +45,13 @@ class Export(Working, bpy.types.Operator):
         formats = tuple(f for f in ("stl", "glb", "png") if f in weights.export_formats)
         output = OutputSettings(absolute(weights.export_folder), formats)
         record = session().record(context.scene)
-        return pipeline.export_steps(context.scene, things, record, output, cache_folder(context))
+        cameras = (o for o in objects_in(find_root(context.scene)) if o.type == "CAMERA")
+        own = next((camera.name for camera in cameras if is_ours(camera)), None)
+        camera = own if weights.export_camera == "overview" else None
+        cache = cache_folder(context)
+        return pipeline.export_steps(
+            context.scene, things, record, output, cache=cache, camera=camera
+        )
 
     def done(self, context: bpy.types.Context, result: tuple[Path, ...]) -> None:
         """Name the files."""

@@ -23,6 +23,7 @@ from ..scene.detail import mark_entry
 from ..scene.mesh import CELL
 from .job import Working
 from .session import session, visible_surfaces
+from .view import show_detail
 
 FARTHEST = 64  # surfaces of others that a ray may pass
 
@@ -238,6 +239,7 @@ class Refine(Working, bpy.types.Operator):
     def done(self, context: bpy.types.Context, result: list[bpy.types.Object]) -> None:
         """Select the new surface."""
         session().forget()
+        show_detail(context, result)
         result = result[0]
         for thing in context.selected_objects:
             thing.select_set(False)

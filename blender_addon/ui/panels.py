@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 import bpy
 
 from ..core.readers import printable
@@ -13,6 +15,14 @@ from .load import KINDS, Choose, LoadModel, RecentMenu, TensorList
 from .navigate import LayerMenu, Overview, Step, Walk, key_of
 from .session import session
 from .view import place_of, stop_ahead
+
+
+def write(layout: bpy.types.UILayout, context: bpy.types.Context, text: str) -> None:
+    """Write text in as many lines as the sidebar's width asks for."""
+    letters = int(context.region.width / context.preferences.system.ui_scale / 7.4) - 4
+    # A tensor's name may be broken at its dots.
+    for line in wrap(text.replace(".", ".\u200b"), max(letters, 12), break_on_hyphens=False):
+        layout.label(text=line.replace("\u200b", ""))
 
 
 class InTab:
@@ -143,7 +153,9 @@ class BuildPanel(WithModel, bpy.types.Panel):
         """Draw it."""
         weights, layout, job = context.scene.weightwalk, self.layout, session().job
         if job is None:
-            layout.label(text=weights.cost)
+            column = layout.column(align=True)
+            for line in weights.cost.split(" · ", 1):
+                write(column, context, line)
             row = layout.row()
             row.scale_y = 1.5
             row.operator(Build.bl_idname, icon="MESH_ICOSPHERE")
@@ -216,7 +228,7 @@ class InspectPanel(WithSurfaces, bpy.types.Panel):
             return
         box = layout.box().column(align=True)
         for line in weights.reading.splitlines():
-            box.label(text=line)
+            write(box, context, line)
         layout.operator(CopyEntry.bl_idname, text="Copy the Largest", icon="COPYDOWN")
         column = layout.column(align=True)
         column.label(text="Rows and columns to refine:")
@@ -237,5 +249,8 @@ class ExportPanel(WithSurfaces, bpy.types.Panel):
         weights, layout = context.scene.weightwalk, self.layout
         layout.row().prop(weights, "export_formats")
         layout.row().prop(weights, "export_scope", expand=True)
+        camera = layout.row()
+        camera.enabled = "png" in weights.export_formats
+        camera.prop(weights, "export_camera", text="Camera")
         layout.prop(weights, "export_folder", text="")
         layout.operator(Export.bl_idname, icon="EXPORT")

@@ -237,8 +237,17 @@ class Weights(bpy.types.PropertyGroup):
         options={"ENUM_FLAG"},
         default={"glb"},
     )
+    export_camera: bpy.props.EnumProperty(
+        name="Camera",
+        description="What the picture shows",
+        items=[
+            ("overview", "Overview", "The whole model, from Weightwalk's own camera"),
+            ("scene", "Scene's Camera", "What Blender would render"),
+        ],
+    )
     export_scope: bpy.props.EnumProperty(
         name="Surfaces",
+        description="Which surfaces are written",
         items=[
             ("visible", "Visible", "All surfaces that are not hidden"),
             ("selected", "Selected", "The selected surfaces"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import hypot, pi
@@ -11,8 +12,9 @@ import numpy as np
 from mathutils import Matrix, Quaternion, Vector
 
 from ..core.record import Record
-from ..scene.build import BACKGROUND, find_root, toward
+from ..scene.build import BACKGROUND, corners_of, find_root, toward
 from ..scene.camera import fit
+from ..scene.detail import KIND
 from ..scene.swap import objects_in
 from .session import session
 
@@ -105,10 +107,22 @@ def show_overview(context: bpy.types.Context) -> None:
 
 def _points(scene: bpy.types.Scene, record: Record) -> np.ndarray:
     """Return the corners of what should be seen: all fields, and the legend."""
-    labels = [o for o in objects_in(find_root(scene)) if o.type == "FONT"]
-    corners = [o.matrix_world @ Vector(corner) for o in labels for corner in o.bound_box]
-    box = product(*zip(record.low, record.high, strict=True))
-    return np.array([*box, *corners], np.float64)
+    labels = [o for o in objects_in(find_root(scene)) if o.type == "FONT" and KIND not in o]
+    box = np.array(list(product(*zip(record.low, record.high, strict=True))))
+    return np.concatenate([box, *map(corners_of, labels)])
+
+
+def show_detail(context: bpy.types.Context, things: Sequence[bpy.types.Object]) -> None:
+    """Face a detail, with its outline below it; nothing happens without a view."""
+    place = place_of(context)
+    if place is None:
+        return
+    context.view_layer.update()
+    corners = [o.matrix_world @ Vector(corner) for o in things for corner in o.bound_box]
+    shot = fit(np.array(corners), np.array((0.0, 1.0, -0.08)), place.window)
+    matrix = Matrix(shot.matrix.tolist())
+    place.space.region_3d.view_distance = shot.far
+    place.stand(matrix.translation, matrix.to_quaternion())
 
 
 def stand_before(place: Place, record: Record, stop: int | None) -> None:

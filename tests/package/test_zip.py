@@ -58,7 +58,7 @@ def test_what_lies_in_the_zip(build, platform):
         folders = {name.split("/")[0] for name in names if "/" in name}
         assert folders == {"core", "scene", "ui", "wheels"}
         files = {name for name in names if "/" not in name}
-        modules = {"__init__.py", "pipeline.py", "quiet.py", "version.py"}
+        modules = {"__init__.py", "files.py", "pipeline.py", "quiet.py", "refine.py", "version.py"}
         assert files == {"LICENSE", "blender_manifest.toml", *modules}
         for name in (n for n in names if n.endswith(".py")):
             for node in ast.walk(ast.parse(archive.read(name))):

@@ -49,7 +49,7 @@ def record(scene):
 
 def export(scene, chosen, output, tmp_path):
     cache = tmp_path / "cache"
-    return pipeline.drain(pipeline.export_steps(scene, chosen, record(scene), output, cache))
+    return pipeline.drain(pipeline.export_steps(scene, chosen, record(scene), output, cache=cache))
 
 
 @pytest.mark.parametrize("compression", ["draco", "none"])
@@ -139,7 +139,8 @@ def test_cancelled_while_the_picture_is_made_nothing_is_left(scene, tmp_path):
 
     render = RenderSettings("cycles", 640, 360, samples=4000)
     output = OutputSettings(tmp_path / "out", ("stl", "png"), render=render)
-    work = pipeline.export_steps(scene, surfaces(scene), record(scene), output, tmp_path / "cache")
+    cache = tmp_path / "cache"
+    work = pipeline.export_steps(scene, surfaces(scene), record(scene), output, cache=cache)
     begin = None
     for progress in work:
         if progress.what.endswith(".png"):
