@@ -289,7 +289,8 @@ def _show_progress() -> Any:
         if progress.stage in {"open", "imports"}:
             return  # done in a moment, and a bad model is to be said in one line
         if live:
-            line = f"{progress.stage} {progress.done + 1}/{progress.total} {progress.what}"
+            percent = 100 * progress.done // max(progress.total, 1)
+            line = f"{progress.stage} {percent} %  {progress.what}"
             print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
             if progress.what == "report.json":
                 print("\r\x1b[K", end="", file=sys.stderr, flush=True)

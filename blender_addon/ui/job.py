@@ -55,6 +55,7 @@ class Working:
 
     def start(self, context: bpy.types.Context) -> set[str]:
         """Start the work of an operator that has its handler."""
+        session().notice = ""
         try:
             session().job = Job(self.title, self.work(context))
         except Exception as error:

@@ -159,6 +159,8 @@ class BuildPanel(WithModel, bpy.types.Panel):
             row = layout.row()
             row.scale_y = 1.5
             row.operator(Build.bl_idname, icon="MESH_ICOSPHERE")
+            if session().notice:
+                write(layout.column(align=True), context, session().notice)
             return
         progress = job.progress
         layout.progress(factor=job.fraction, text=f"{100 * job.fraction:.0f} %  {job.remaining}")

@@ -139,6 +139,7 @@ class Session:
 
     def __init__(self) -> None:
         self.job: Job | None = None
+        self.notice = ""  # why the last work was stopped, where no operator is left to say it
         self._checkpoint: Checkpoint | None = None
         self._record: tuple[int, Record] | None = None
         self._built: Built | None = None
@@ -154,6 +155,12 @@ class Session:
         """End the work under way, if there is any."""
         if self.job is not None:
             self.job.stop(why)
+
+    def interrupt(self, why: str) -> None:
+        """End the work under way before Blender takes away what it works on."""
+        if self.job is not None:
+            self.notice = f"{self.job.title} was stopped: {why}"
+            self.job.stop(self.notice)
 
     def checkpoint(self, path: str, stamp: str) -> Checkpoint:
         """Return a checkpoint by the path and stamp that it was first opened with.
@@ -219,11 +226,11 @@ def _forget(*_arguments: Any) -> None:
 
 
 def _undone(*_arguments: Any) -> None:
-    session().stop("the work was stopped, for something was undone meanwhile")
+    session().interrupt("something was undone meanwhile")
 
 
 def _loading(*_arguments: Any) -> None:
-    session().stop("the work was stopped, for another file is opened")
+    session().interrupt("another file was opened")
     session().forget()
 
 
