@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import ClassVar
 
 import bpy
 
@@ -23,6 +24,7 @@ class Export(Working, bpy.types.Operator):
     bl_idname = "weightwalk.export"
     bl_label = "Export"
     title = "Exporting"
+    shares: ClassVar = {"surfaces": 0.3, "files": 0.7}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import bpy
 import numpy as np
@@ -43,6 +43,7 @@ class Inspect(Working, bpy.types.Operator):
     bl_label = "Inspect"
     bl_options = {"UNDO"}  # noqa: RUF012
     title = "Reading"
+    shares: ClassVar = {"entries": 0.0, "rank": 1.0}
 
     surface: bpy.props.StringProperty(
         name="Surface", description="For scripts: the object", options={"SKIP_SAVE"}

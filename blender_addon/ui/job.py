@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import Any, ClassVar
 
 import bpy
 
@@ -24,6 +24,8 @@ class Working:
     """
 
     title = ""
+    # What share of the time each stage takes, in their order; with none, a stage is all.
+    shares: ClassVar[Mapping[str, float]] = {}
 
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, Any]:
         """Return the work; raises `WeightwalkError` where it cannot begin."""
@@ -57,7 +59,7 @@ class Working:
         """Start the work of an operator that has its handler."""
         session().notice = ""
         try:
-            session().job = Job(self.title, self.work(context))
+            session().job = Job(self.title, self.work(context), self.shares)
         except Exception as error:
             return fail(self, error)
         self._timer = context.window_manager.event_timer_add(0.01, window=context.window)

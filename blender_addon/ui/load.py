@@ -121,6 +121,10 @@ def _describe(item: bpy.types.PropertyGroup, tensor: Tensor) -> None:
     item.shape = " × ".join(map(str, tensor.shape)) or "scalar"
     item.dtype = tensor.dtype
     item.size = size(tensor.nbytes)
+    names = tensor.names
+    expert = None if names.expert is None else f"expert {names.expert}"
+    words = (names.group, names.layer, expert, names.role)
+    item.label = printable(" · ".join(str(word) for word in words if word not in ("", None)), 60)
 
 
 def size(count: float) -> str:
@@ -130,16 +134,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
-
-
-def short(name: str) -> str:
-    """Return a name from its layer's number on, for its head is the same for all."""
-    words = name.split(".")
-    at = next((i for i, word in enumerate(words[:-1]) if word.isdigit()), None)
-    kept = words if at is None else words[at:]
-    if kept[-1] == "weight":
-        kept = kept[:-1]
-    return printable(".".join(kept), 60)
 
 
 class DropModel(bpy.types.FileHandler):
@@ -217,8 +211,9 @@ class TensorList(bpy.types.UIList):
         wide = context.region.width > WIDE * context.preferences.system.ui_scale
         row = layout.row(align=True)
         row.prop(item, "chosen", text="")
-        split = row.split(factor=0.55 if wide else 0.76)
-        split.label(text=short(item.name), icon=icons.get(item.kind, "LINENUMBERS_ON"))
+        split = row.split(factor=0.55 if wide else 0.64)
+        label = printable(item.name, 90) if wide else item.label
+        split.label(text=label, icon=icons.get(item.kind, "LINENUMBERS_ON"))
         facts = split.split(factor=0.42 if wide else 1.0)
         facts.active = False
         facts.label(text=item.shape.replace(" ", ""))

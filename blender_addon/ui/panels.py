@@ -19,10 +19,11 @@ from .view import place_of, stop_ahead
 
 def write(layout: bpy.types.UILayout, context: bpy.types.Context, text: str) -> None:
     """Write text in as many lines as the sidebar's width asks for."""
-    letters = int(context.region.width / context.preferences.system.ui_scale / 7.4) - 4
+    letters = max(int(context.region.width / context.preferences.system.ui_scale / 6.6) - 5, 12)
+    name = " " not in text
     # A tensor's name may be broken at its dots.
-    for line in wrap(text.replace(".", ".\u200b"), max(letters, 12), break_on_hyphens=False):
-        layout.label(text=line.replace("\u200b", ""))
+    for line in wrap(text.replace(".", ". ") if name else text, letters, break_on_hyphens=False):
+        layout.label(text=line.replace(". ", ".") if name else line)
 
 
 class InTab:

@@ -59,6 +59,7 @@ class TensorItem(bpy.types.PropertyGroup):
         name="Build", description="Whether this tensor is built", update=_item_changed
     )
     listed: bpy.props.BoolProperty(default=True)
+    label: bpy.props.StringProperty()  # where a narrow list has no room for the name
     kind: bpy.props.StringProperty()
     layer: bpy.props.IntProperty(default=-1)
     shape: bpy.props.StringProperty()
@@ -307,8 +308,8 @@ class Weights(bpy.types.PropertyGroup):
         whole = any(c in pattern for c in "*?[")
         listed = []
         for item in self.tensors:
-            name = item.name.lower()
-            fits = fnmatchcase(name, pattern) if whole else pattern in name
+            name, label = item.name.lower(), item.label.lower()
+            fits = fnmatchcase(name, pattern) if whole else pattern in name or pattern in label
             if self.by_layer:
                 fits = fits and self.first_layer <= item.layer <= self.last_layer
             listed.append(fits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from ..core.errors import CheckpointError
+from ..core.errors import BadInputError, CheckpointError
 from ..core.fields import SLAB_PLANES
 from ..core.model import Progress
 from ..core.readers import Checkpoint, open_checkpoint, printable
@@ -26,13 +26,16 @@ SLICE = 0.03  # seconds of work between two looks at what the person does
 class Job:
     """Work under way, and what the panel shows of it."""
 
-    def __init__(self, title: str, work: Generator[Progress, None, Any]) -> None:
+    def __init__(
+        self, title: str, work: Generator[Progress, None, Any], shares: Mapping[str, float]
+    ) -> None:
         self.title = title
+        self.fraction = 0.0  # how much of all is done, from 0 to 1
+        self._shares = shares
         self.progress = Progress("", 0, 1, "")
         self.stopped = ""  # why it was
         self._work = work
         self._began = monotonic()
-        self._stage_began = self._began
 
     def advance(self, seconds: float = SLICE) -> tuple[bool, Any]:
         """Work for a moment; return whether it is done, and its result."""
@@ -42,9 +45,8 @@ class Job:
                 progress = next(self._work)
             except StopIteration as end:
                 return True, end.value
-            if progress.stage != self.progress.stage:
-                self._stage_began = monotonic()
             self.progress = progress
+        self.fraction = max(self.fraction, self._done())
         return False, None
 
     def stop(self, why: str) -> None:
@@ -52,16 +54,21 @@ class Job:
         self.stopped = self.stopped or why
         self._work.close()
 
-    @property
-    def fraction(self) -> float:
-        """How much of the stage is done, from 0 to 1."""
-        return min(self.progress.done / max(self.progress.total, 1), 1.0)
+    def _done(self) -> float:
+        """Return how much of all the stages is done."""
+        stage, total = self.progress.stage, max(sum(self._shares.values()), 1e-9)
+        within = min(self.progress.done / max(self.progress.total, 1), 1.0)
+        if stage not in self._shares:
+            return 0.0 if self._shares else within
+        names = list(self._shares)
+        before = sum(self._shares[name] for name in names[: names.index(stage)])
+        return (before + within * self._shares[stage]) / total
 
     @property
     def remaining(self) -> str:
-        """Time left of the stage, in words; nothing before it can be told."""
-        spent = monotonic() - self._stage_began
-        if spent < 1.0 or self.fraction < 0.02:
+        """Time left, in words; nothing before it can be told."""
+        spent = monotonic() - self._began
+        if spent < 1.0 or self.fraction < 0.05:
             return ""
         left = spent * (1.0 - self.fraction) / self.fraction
         return f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left"
@@ -118,6 +125,14 @@ class Built:
         return self.seen[i], layer, float(squares[i]) ** 0.5
 
 
+def _read(root: bpy.types.Collection) -> Record | None:
+    """Return a root's record; one that a person or a newer version has written may be no use."""
+    try:
+        return Record.from_json(str(root["weightwalk"]))
+    except BadInputError:
+        return None
+
+
 def visible_surfaces(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     """Return our surfaces in a scene that are not hidden."""
     return [o for o in objects_in(find_root(scene)) if "plan" in o and o.visible_get()]
@@ -141,7 +156,7 @@ class Session:
         self.job: Job | None = None
         self.notice = ""  # why the last work was stopped, where no operator is left to say it
         self._checkpoint: Checkpoint | None = None
-        self._record: tuple[int, Record] | None = None
+        self._record: tuple[int, Record | None] | None = None
         self._built: Built | None = None
         self.at_end: list[Callable[[], None]] = []
 
@@ -190,13 +205,13 @@ class Session:
         return held
 
     def record(self, scene: bpy.types.Scene) -> Record | None:
-        """Return the record of the surfaces in a scene, or None where there are none of ours."""
+        """Return the record of the surfaces in a scene; None where it has none that can be read."""
         root = find_root(scene)
         if root is None:
             return None
         # A build makes a new collection, so that its number stands for its content.
         if self._record is None or self._record[0] != root.session_uid:
-            self._record = root.session_uid, Record.from_json(root["weightwalk"])
+            self._record = root.session_uid, _read(root)
         return self._record[1]
 
     def built(self, scene: bpy.types.Scene) -> Built | None:

@@ -327,3 +327,17 @@ def test_a_saved_scene_needs_no_extension(weights, bpy, tmp_path):
     assert len(again.tensors) == 11
     assert bpy.ops.weightwalk.inspect(surface=min(kept), cell=0) == {"FINISHED"}
     assert Path(again.path).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"version": 99}'])
+def test_a_record_that_is_no_use_is_as_none_and_the_next_build_replaces_it(weights, bpy, text):
+    bpy.ops.weightwalk.build()
+    (root,) = (c for c in bpy.context.scene.collection.children if "weightwalk" in c)
+    root["weightwalk"] = text
+    bpy.ops.wm.save_as_mainfile(filepath=weights.path + ".blend")
+    bpy.ops.wm.open_mainfile(filepath=weights.path + ".blend")
+    assert "build a model first" in said_by(bpy.ops.weightwalk.export)
+    count = len(surfaces(bpy))
+    bpy.ops.weightwalk.build()
+    assert len(surfaces(bpy)) == count
+    assert bpy.ops.weightwalk.inspect(surface=min(surfaces(bpy)), cell=0) == {"FINISHED"}
