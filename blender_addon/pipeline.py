@@ -7,11 +7,10 @@ be finished is taken back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.errors import MissingDependencyError, WeightwalkError
 from .core.model import Model, Progress, captions, steps
@@ -145,20 +144,32 @@ def export_steps(
     WeightwalkError
         With a message fit to show; nothing is left behind then.
     """
-    from .scene.export import in_order, parts
+    from .scene.export import in_order
+
+    # No objects are held from one step to the next: a person may remove them meanwhile.
+    names = [one.name for one in in_order(surfaces)]
+    stages = Stages()
+    picture = _Seen(scene, names, output, cache=cache, stages=stages, camera=camera)
+    return _export_steps(names, record, output, picture)
+
+
+def _export_steps(
+    names: Sequence[str], record: Record, output: OutputSettings, picture: _Seen
+) -> Generator[Progress, None, tuple[Path, ...]]:
+    from .scene.export import read
 
     _check(output)
-    stages = Stages()
+    stages = picture.stages
     held: list[MeshPart] = []
-    chosen = in_order(surfaces)
+    entries: list[dict[str, Any]] = []
     with staging_in(output.directory) as staging:
-        for i, one in enumerate(chosen):
-            yield Progress("surfaces", i, len(chosen), one.name)
+        for i, name in enumerate(names):
+            yield Progress("surfaces", i, len(names), name)
             with stages.time("surfaces"):
-                held += parts([one])
-        entries = [json.loads(one["report"]) for one in chosen]
+                part, entry = read(name)
+            held.append(part)
+            entries.append(entry)
         contents = Contents(record.model, record.captions, held, stages)
-        picture = _Seen(scene, chosen, output, cache=cache, stages=stages, camera=camera)
         files, versions = yield from write(contents, output, staging, picture)
         yield Progress("files", len(files), len(files) + 1, REPORT)
         noted = replace(record, notes=(*record.notes, *picture.notes))
@@ -217,16 +228,16 @@ class _Seen:
     def __init__(
         self,
         scene: bpy.types.Scene,
-        surfaces: Sequence[bpy.types.Object],
+        surfaces: Sequence[str],
         output: OutputSettings,
         *,
         cache: Path,
         stages: Stages,
         camera: str | None,
     ) -> None:
-        self.scene, self.output, self.cache, self.stages = scene, output, cache, stages
+        self.scene, self.output, self.cache, self.stages = scene.name, output, cache, stages
         self.camera = camera or (scene.camera.name if scene.camera else None)
-        self.shown = {one.name for one in surfaces}
+        self.shown = set(surfaces)
         self.notes: list[str] = []
 
     def prepare(self) -> Generator[Progress, None, str]:
@@ -246,9 +257,10 @@ class _Seen:
             raise WeightwalkError("the scene has no camera to take the picture with")
         picture = Path(f"{base}.png")
         now = Progress("files", *bar, picture.name)
-        others = [o.name for o in self.scene.objects if "plan" in o and o.name not in self.shown]
-        changes = Changes(self.scene.name, self.camera, tuple(others), choices(self.output.render))
         yield now
+        # The copy is saved in the same step.
+        others = self._others()
+        changes = Changes(self.scene, self.camera, tuple(others), choices(self.output.render))
         with staging_in(self.cache) as folder, self.stages.time("png") as stage:
             save(folder / "scene.blend", compress=False)
             yield now
@@ -257,6 +269,21 @@ class _Seen:
             used = yield from told(rendering, now)
             stage.bytes = picture.stat().st_size
         self.notes += _notes(picture, self.output, used)
+
+    def _others(self) -> list[str]:
+        """Return the names of the surfaces to hide; all that the picture needs must be there."""
+        import bpy
+
+        from .scene.ours import objects_in
+
+        scene = bpy.data.scenes.get(self.scene)
+        there = {o.name: "plan" in o for o in objects_in(scene.collection)} if scene else {}
+        gone = sorted(self.shown - there.keys())
+        if self.camera not in bpy.data.objects:
+            gone.append(str(self.camera))
+        if gone:
+            raise WeightwalkError(f"{gone[0]} was removed while it was exported")
+        return [name for name, surface in there.items() if surface and name not in self.shown]
 
 
 def _notes(picture: Path, output: OutputSettings, used: str) -> list[str]:

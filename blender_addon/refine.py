@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .core.exhibit import Exhibit, place
+from .core.exhibit import Exhibit, place_steps
 from .core.fields import Plan, build_steps
 from .core.inspect import matrix_of, refine_plan
 from .core.layout import Layout
@@ -60,23 +60,35 @@ def refine_steps(
     WeightwalkError
         It gives no surface, or the file cannot be read.
     """
-    from .scene.detail import detail_placement, rectangle_corners, stand_detail
+    from .scene.detail import detail_placement, rectangle_corners, stand_steps, standing
 
     tensor = plan.cell(plane, 0, 0)[0]
     fine = refine_plan(tensor, *rectangle, matrix_of(plan, plane))
+    # No objects are held from one step to the next: a person may remove them meanwhile.
     names = [thing.name for thing in surfaces]
-    made = yield from _cut(fine, record, surfaces[0]["sigma"][0])
-    surfaces = _still_there(names)
+    made = yield from _cut(fine, record, _shared_sigma(surfaces[0]))
+    surfaces = standing(names)
     placement = detail_placement(surfaces, fine.shape)
     layout = Layout({fine.name: placement}, {}, (), record.low, record.high)
-    exhibits = [place(surface, layout, record.scale, record.model) for surface in made]
-    covered = _cells_of(plan, plane, rectangle)
-    corners = rectangle_corners(surfaces[0], plan.shape, covered, plane)
-    yield Progress("scene", 0, 1, fine.name)
-    return stand_detail(surfaces, exhibits, _said(exhibits[0], rectangle), corners)
+    corners = rectangle_corners(surfaces[0], plan.shape, _cells_of(plan, plane, rectangle), plane)
+    del surfaces
+    exhibits = []
+    for i, surface in enumerate(made):
+        now = Progress("place", i, len(made), printable(surface.name))
+        yield now
+        work = place_steps(surface, layout, record.scale, record.model)
+        exhibits.append((yield from told(work, now)))
+    return (yield from stand_steps(names, exhibits, _said(exhibits[0], rectangle), corners))
 
 
-def _cut(fine: Plan, record: Record, sigma: float) -> Generator[Progress, None, list[Surface]]:
+def _shared_sigma(surface: bpy.types.Object) -> float | None:
+    """Return the σ that all tensors share; a plane of zeros alone notes 0."""
+    return next((sigma for sigma in surface["sigma"] if sigma > 0.0), None)
+
+
+def _cut(
+    fine: Plan, record: Record, sigma: float | None
+) -> Generator[Progress, None, list[Surface]]:
     settings = record.settings
     options = replace(settings.field, kind="slab", rows=None, cols=None, smooth=0.0)
     shared = sigma if options.sigma == "all" else None
@@ -85,18 +97,6 @@ def _cut(fine: Plan, record: Record, sigma: float) -> Generator[Progress, None, 
     now = Progress("surfaces", 0, 1, printable(fine.name))
     field = yield from told(build_steps(fine, options, shared), now)
     return (yield from told(extract_steps(field, cut), now))
-
-
-def _still_there(names: Sequence[str]) -> list[bpy.types.Object]:
-    """Return objects by their names: a person may have removed one meanwhile."""
-    import bpy
-
-    from .core.errors import WeightwalkError
-
-    found = [bpy.data.objects[name] for name in names if name in bpy.data.objects]
-    if not found:
-        raise WeightwalkError("the surface that was to be refined is gone")
-    return found
 
 
 def _cells_of(

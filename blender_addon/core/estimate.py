@@ -88,8 +88,12 @@ def _count(number: int, what: str) -> str:
 
 
 def size_text(count: float) -> str:
-    """Return a number of bytes for people, in MB or GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 95e6 else f"{max(count / 1e6, 1):.0f} MB"
+    """Return a number of bytes for people."""
+    for unit, least in (("GB", 95e7), ("MB", 95e4), ("KB", 950)):
+        if count >= least:
+            number = count / {"GB": 1e9, "MB": 1e6, "KB": 1e3}[unit]
+            return f"{number:.1f} {unit}" if unit == "GB" else f"{number:.0f} {unit}"
+    return f"{count:.0f} B"
 
 
 def estimate(plans: Sequence[Plan], settings: Settings) -> Estimate:

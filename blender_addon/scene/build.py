@@ -6,7 +6,8 @@ then becomes of surfaces that were there before is told in `swap`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, product
 from math import atan2
@@ -24,8 +25,9 @@ from . import compat
 from .camera import overview
 from .labels import Ink, Legend, legend, plates, signs
 from .material import glowing_material, plain_material, surface_material
-from .mesh import COLOR, INDEX, MARK, Attribute, new_mesh, new_object, surface_steps
-from .swap import Made, find_root, materials_of, swap
+from .mesh import COLOR, INDEX, MARK, RUN, Attribute, new_mesh, new_object, surface_steps
+from .ours import find_root, materials_of, run_of
+from .swap import Made, swap
 
 __all__ = ["View", "build_steps", "clear", "corners_of", "find_root", "toward"]
 
@@ -139,13 +141,15 @@ def _furnish(
     """Make surfaces and labels; return the corners of all that the camera should see."""
     exhibits, layout, ink = model.exhibits, model.layout, materials.ink
     layers = {stop.label: made.group(stop.label, root) for stop in layout.stops}
-    faces, done = sum(len(e.part.faces) for e in exhibits), 0
+    faces, done, run = sum(len(e.part.faces) for e in exhibits), 0, run_of(root)
     total = faces + FACES_PER_LABEL * (len(exhibits) + len(layout.stops))
     for i, exhibit in enumerate(exhibits):
         now = Progress("scene", done, total, exhibit.part.name)
         yield now
-        surface = yield from told(surface_steps(exhibit, materials.surface), now)
-        surface[INDEX] = i
+        # Closed at once, for an error that somebody holds would keep the half-made mesh.
+        with closing(surface_steps(exhibit, materials.surface)) as making:
+            surface = yield from told(making, now)
+        surface[INDEX], surface[RUN] = i, run
         layers[exhibit.placement.collection].objects.link(made.keep(surface))
         done += len(exhibit.part.faces)
     nonfinite = any(e.surface.sign == 0 for e in exhibits)
@@ -204,9 +208,8 @@ def _floor(points: np.ndarray, far: float, material: bpy.types.Material) -> bpy.
     return new_object("Floor", mesh)
 
 
-def _lights() -> list[bpy.types.Object]:
-    """Return a warm sun over the visitor's left shoulder and a faint cool one from behind."""
-    made = []
+def _lights() -> Iterator[bpy.types.Object]:
+    """Make a warm sun over the visitor's left shoulder and a faint cool one from behind."""
     for name, energy, color, turn in (
         ("Sun", 3.2, (1.0, 0.95, 0.88), (0.85, -0.25, -0.45)),
         ("Back light", 0.9, (0.7, 0.8, 1.0), (-0.9, 0.35, 0.4)),
@@ -216,8 +219,7 @@ def _lights() -> list[bpy.types.Object]:
         lamp = new_object(name, light)
         lamp.rotation_euler = turn
         lamp.location = (0.0, 0.0, 12.0)
-        made.append(lamp)
-    return made
+        yield lamp
 
 
 def _world() -> bpy.types.World:

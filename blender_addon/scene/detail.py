@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from math import pi
 
 import bpy
 import numpy as np
 from mathutils import Vector
 
+from ..core.errors import WeightwalkError
 from ..core.exhibit import Exhibit
 from ..core.layout import PLATE, SLAB_DEPTH, Placement
 from ..core.markers import boxes
+from ..core.model import Progress
 from ..core.reading import Entry, Reading
-from ..core.stages import finish
+from ..core.stages import told
 from .labels import text
 from .material import glowing_material
-from .mesh import COLOR, MARK, Attribute, new_mesh, new_object, surface_steps
-from .swap import find_root, objects_in
+from .mesh import COLOR, MARK, RUN, Attribute, new_mesh, new_object, surface_steps
+from .ours import KIND, objects_in, scenes_with
+from .swap import Made
+
+__all__ = [
+    "KIND", "clear_marks", "detail_placement", "mark_entry", "rectangle_corners", "stand_steps",
+    "standing",
+]  # fmt: skip
 
 ACCENT = (0.35, 1.0, 1.0)
-KIND = "weightwalk_mark"
+MATERIAL = "Weightwalk mark"
 BEFORE = 0.06  # metres from the front of a plate to what is drawn on it
 ABOVE = 0.7  # metres from the top of a plate to its detail
 STANDING = (pi / 2, 0.0, 0.0)
@@ -100,18 +109,27 @@ def detail_placement(surfaces: Sequence[bpy.types.Object], shape: Shape) -> Plac
     return Placement(origin, step, size, group, strip=False)
 
 
-def stand_detail(
-    surfaces: Sequence[bpy.types.Object],
-    exhibits: Sequence[Exhibit],
-    said: str,
-    corners: tuple[Vector, Vector],
-) -> list[bpy.types.Object]:
+def standing(names: Sequence[str]) -> list[bpy.types.Object]:
+    """Return objects by their names: a person may have removed one meanwhile."""
+    found = [bpy.data.objects[name] for name in names if name in bpy.data.objects]
+    found = [thing for thing in found if thing.users_collection]
+    if not found:
+        raise WeightwalkError("the surface that was to be refined is gone")
+    return found
+
+
+def stand_steps(
+    names: Sequence[str], exhibits: Sequence[Exhibit], said: str, corners: tuple[Vector, Vector]
+) -> Generator[Progress, None, list[bpy.types.Object]]:
     """Stand the surfaces of a detail above those of its field, in place of an earlier one.
+
+    Until the last step nothing of it is in the scene; when that is not reached, what was made is
+    removed and the earlier detail stays.
 
     Parameters
     ----------
-    surfaces : sequence of bpy.types.Object
-        Of the field.
+    names : sequence of str
+        Of the surfaces of the field.
     exhibits : sequence of Exhibit
         Of the detail.
     said : str
@@ -119,26 +137,66 @@ def stand_detail(
     corners : tuple of two Vector
         Of the rectangle, in the field's own coordinates; it gets an outline there.
 
+    Yields
+    ------
+    Progress
+
     Returns
     -------
     list of bpy.types.Object
         The surfaces, then the name plate and the outline.
     """
-    base = surfaces[0]
-    kind = f"detail of {base['plan']}"
-    clear_marks(base, kind)
-    made = [finish(surface_steps(exhibit, base.active_material)) for exhibit in exhibits]
-    place = exhibits[0].placement
+    made, surfaces = Made(), []
+    try:
+        for i, exhibit in enumerate(exhibits):
+            now = Progress("scene", i, len(exhibits), exhibit.part.name)
+            yield now
+            with closing(surface_steps(exhibit, None)) as making:
+                surfaces.append(made.keep((yield from told(making, now))))
+        yield Progress("scene", len(exhibits), len(exhibits), "all into place")
+        base = standing(names)[0]
+        if MATERIAL not in bpy.data.materials:
+            made.keep(_accent())
+        plate = made.keep(_plate(exhibits[0], said))
+        outline = made.keep(_frame(*corners, 0.03))
+        _enter(base, surfaces, plate, outline, made)
+    except BaseException:
+        made.take_back()
+        raise
+    return [*surfaces, plate, outline]
+
+
+def _plate(exhibit: Exhibit, said: str) -> bpy.types.Object:
+    """Return the name plate at the foot of a detail."""
+    place = exhibit.placement
     at = (
         place.origin[0] - place.size[0] / 2, place.origin[1] - place.size[1] / 2 - 0.05,
         place.origin[2] - place.size[2] / 2 - 0.28,
     )  # fmt: skip
     plate = text(said, 0.15, at, _accent(), "LEFT")
     plate.rotation_euler = STANDING
-    _link(base, kind, [*made, plate])
-    outline = _frame(*corners, 0.03)
+    return plate
+
+
+def _enter(
+    base: bpy.types.Object,
+    surfaces: Sequence[bpy.types.Object],
+    plate: bpy.types.Object,
+    outline: bpy.types.Object,
+    made: Made,
+) -> None:
+    """Link a detail into the scene of its field; then, and only then, the earlier one goes."""
+    kind = f"detail of {base['plan']}"
+    earlier = _marks(base, kind)
+    for surface in surfaces:
+        surface.material_slots[0].material = base.active_material
+        if RUN in base:
+            surface[RUN] = base[RUN]
+    _link(base, kind, [*surfaces, plate])
     _attach(base, kind, [outline])
-    return [*made, plate, outline]
+    made.leave()
+    _take_away(earlier)
+    made.name()
 
 
 def rectangle_corners(
@@ -155,12 +213,19 @@ def rectangle_corners(
 
 def clear_marks(surface: bpy.types.Object, kind: str) -> None:
     """Take away what was added before."""
-    for scene in surface.users_scene:
-        for thing in [o for o in objects_in(find_root(scene)) if o.get(KIND) == kind]:
-            data = thing.data
-            bpy.data.objects.remove(thing)
-            if not data.users:
-                bpy.data.batch_remove([data])
+    _take_away(_marks(surface, kind))
+
+
+def _marks(surface: bpy.types.Object, kind: str) -> list[bpy.types.Object]:
+    """Return what was added; a person may have moved it, or the surface, to anywhere."""
+    things = [o for scene in scenes_with(surface) for o in objects_in(scene.collection)]
+    return [o for o in dict.fromkeys(things) if o.get(KIND) == kind and o.library is None]
+
+
+def _take_away(things: Sequence[bpy.types.Object]) -> None:
+    data = {thing.data for thing in things} - {None}
+    bpy.data.batch_remove(things)
+    bpy.data.batch_remove([one for one in data if not one.users])
 
 
 def _link(surface: bpy.types.Object, kind: str, things: Sequence[bpy.types.Object]) -> None:
@@ -178,8 +243,7 @@ def _attach(surface: bpy.types.Object, kind: str, things: Sequence[bpy.types.Obj
 
 def _accent() -> bpy.types.Material:
     """Return the material of marks, which the file may have already."""
-    name = "Weightwalk mark"
-    return bpy.data.materials.get(name) or glowing_material(name, ACCENT)
+    return bpy.data.materials.get(MATERIAL) or glowing_material(MATERIAL, ACCENT)
 
 
 def _frame(low: Vector, high: Vector, width: float) -> bpy.types.Object:

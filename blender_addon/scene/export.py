@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import bpy
 import numpy as np
 import numpy.typing as npt
 
+from ..core.errors import WeightwalkError
 from ..core.geometry import measure
 from ..core.stages import finish
 from ..core.writers import MeshPart
 from .mesh import COLOR, INDEX, ORIGIN, linear_table
-from .swap import GROUP, is_ours
+from .ours import GROUP, is_ours
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -23,6 +26,21 @@ UInt8 = npt.NDArray[np.uint8]
 def in_order(objects: Sequence[bpy.types.Object]) -> list[bpy.types.Object]:
     """Return surfaces in the order in which a run writes them; what came later comes last."""
     return sorted(objects, key=lambda o: (o.get(INDEX, 1 << 31), o.name))
+
+
+def read(name: str) -> tuple[MeshPart, dict[str, Any]]:
+    """Return a surface as it stands, and its entry for the report, both of the same moment.
+
+    Raises
+    ------
+    WeightwalkError
+        There is no such surface any more.
+    """
+    thing = bpy.data.objects.get(name)
+    if thing is None or thing.type != "MESH" or "report" not in thing:
+        raise WeightwalkError(f"{name} was removed while it was exported")
+    (part,) = parts([thing])
+    return part, json.loads(thing["report"])
 
 
 def parts(objects: Sequence[bpy.types.Object]) -> Iterator[MeshPart]:
@@ -42,7 +60,9 @@ def parts(objects: Sequence[bpy.types.Object]) -> Iterator[MeshPart]:
     MeshPart
     """
     for thing in objects:
-        vertices, faces = _triangles(thing.data)
+        with _mesh_of(thing) as mesh:
+            vertices, faces = _triangles(mesh)
+            colors = _colors(mesh)
         matrix = np.array(thing.matrix_world, np.float64)
         if not np.array_equal(matrix[:3, :3], np.eye(3)):
             vertices = (vertices @ matrix[:3, :3].T).astype(np.float32)
@@ -57,10 +77,24 @@ def parts(objects: Sequence[bpy.types.Object]) -> Iterator[MeshPart]:
             vertices=vertices,
             normals=normals,
             faces=faces,
-            colors=_colors(thing.data),
+            colors=colors,
             translation=_translation(thing, matrix[:3, 3]),
             extras=known.get("extras", {}),
         )
+
+
+@contextmanager
+def _mesh_of(thing: bpy.types.Object) -> Iterator[bpy.types.Mesh]:
+    """Give a surface's mesh; in Edit Mode a copy, for there its own has no attributes."""
+    if not thing.data.is_editmode:
+        yield thing.data
+        return
+    thing.update_from_editmode()
+    copy = thing.data.copy()
+    try:
+        yield copy
+    finally:
+        bpy.data.meshes.remove(copy)
 
 
 def _triangles(mesh: bpy.types.Mesh) -> tuple[Float32, Int32]:

@@ -20,6 +20,7 @@ from ..core.stages import Ticks, finish
 MARK = "weightwalk"  # the custom property by which we know our own things
 ORIGIN = "origin"  # where a surface was placed, in double precision
 INDEX = "index"  # its number in the run
+RUN = "run"  # which run it is of, see `ours.run_of`
 COLOR = "Color"
 VALUE = "value"
 CELL = "cell"
@@ -123,7 +124,7 @@ def color_attribute(colors: npt.NDArray[np.uint8]) -> Attribute:
     return Attribute(COLOR, "FLOAT_COLOR", linear)
 
 
-def surface_object(exhibit: Exhibit, material: bpy.types.Material) -> bpy.types.Object:
+def surface_object(exhibit: Exhibit, material: bpy.types.Material | None) -> bpy.types.Object:
     """Make the object of a surface, with colours, values, cells and provenance.
 
     The attribute "value" is the value of the cell under each vertex in σ, "cell" that cell's flat
@@ -134,20 +135,32 @@ def surface_object(exhibit: Exhibit, material: bpy.types.Material) -> bpy.types.
     return finish(surface_steps(exhibit, material))
 
 
-def surface_steps(exhibit: Exhibit, material: bpy.types.Material) -> Ticks[bpy.types.Object]:
-    """Do what `surface_object` does, a step at a time."""
+def surface_steps(exhibit: Exhibit, material: bpy.types.Material | None) -> Ticks[bpy.types.Object]:
+    """Do what `surface_object` does, a step at a time; None leaves room for a material."""
     part, surface = exhibit.part, exhibit.surface
+    yield 0
+    colors = color_attribute(part.colors)
+    yield 0
     attributes = (
-        color_attribute(part.colors),
+        colors,
         Attribute(VALUE, "FLOAT", surface.values),
         Attribute(CELL, "INT", surface.cells),
     )
     mesh = yield from mesh_steps(part.name, part.vertices, part.faces, attributes)
-    mesh.materials.append(material)
+    try:
+        mesh.materials.append(material)
+        return _surface(exhibit, mesh)
+    except BaseException:
+        bpy.data.batch_remove([mesh, *(o for o in bpy.data.objects if o.data == mesh)])
+        raise
+
+
+def _surface(exhibit: Exhibit, mesh: bpy.types.Mesh) -> bpy.types.Object:
+    part, plan = exhibit.part, exhibit.surface.field.plan
     made = new_object(part.name, mesh)
     made.location = part.translation
     set_provenance(made, part.extras)
-    made["plan"], made["step"] = surface.field.plan.name, exhibit.placement.step
+    made["plan"], made["step"] = plan.name, exhibit.placement.step
     made[ORIGIN] = part.translation
     made["report"] = json.dumps(surface_entry(exhibit), allow_nan=False)
     made["part"] = json.dumps({"name": part.name, "extras": dict(part.extras)}, allow_nan=False)

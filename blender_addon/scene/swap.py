@@ -1,13 +1,14 @@
 """New things out of sight → the scene, in place of those of an earlier build, all at once.
 
-What a person did by hand stays: things that are not ours, our lights as they are now (also gone),
-our camera once it was moved, materials, and what is hidden. A thing is ours as long as it has the
-name that it notes of itself; a copy has another.
+What a person did by hand stays: things that are not ours (see `ours`), our lights as they are now
+(also gone), our camera once it was moved, materials, and what is hidden. What another scene holds,
+too, only leaves this one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import bpy
@@ -15,8 +16,21 @@ import bpy
 from ..quiet import held_signals
 from .camera import Shot, aim, new_camera, untouched
 from .mesh import MARK
+from .ours import (
+    GROUP,
+    find_root,
+    is_ours,
+    materials_of,
+    objects_in,
+    ours_among,
+    roots_in,
+    run_of,
+)
 
-GROUP = "weightwalk_group"
+__all__ = [
+    "GROUP", "Made", "find_root", "is_ours", "materials_of", "objects_in", "ours_among", "run_of",
+    "swap",
+]  # fmt: skip
 
 _COLLECTION = ("hide_viewport", "hide_render", "hide_select", "color_tag")
 _LAYER = ("hide_viewport", "holdout", "indirect_only", "exclude")
@@ -78,32 +92,32 @@ class Made:
                 thing[MARK] = thing.name
 
 
-def find_root(scene: bpy.types.Scene) -> bpy.types.Collection | None:
-    """Return the collection of our surfaces in a scene; its mark is the JSON of a `Record`."""
-    return next((c for c in scene.collection.children if MARK in c and GROUP not in c), None)
+@dataclass(frozen=True)
+class _Earlier:
+    """An earlier build, sorted before anything is changed.
 
-
-def objects_in(root: bpy.types.Collection | None) -> list[bpy.types.Object]:
-    """Return all objects below a collection; none of None.
-
-    Not `all_objects`: Blender keeps that list for a collection that an undo leaves as it is, with
-    objects in it that the undo has taken away, and crashes when it is read (5.2).
+    Attributes
+    ----------
+    root : bpy.types.Collection
+    parents : list of bpy.types.Collection
+        Those in the scene that hold the root.
+    ours, theirs : set of bpy.types.Object
+        What in the scene is ours, wherever a person has moved it, and what we made no more.
+    gone : list of bpy.types.Object
+        Of ours, what the new build replaces and no other scene holds.
+    released : list of bpy.types.Object
+        What it replaces and another scene holds.
+    shared : set of bpy.types.Collection
+        What the other scenes hold.
     """
-    held = [root, *root.children_recursive] if root else []
-    found = {thing.name: thing for collection in held for thing in collection.objects}
-    return list(found.values())
 
-
-def is_ours(thing: bpy.types.ID) -> bool:
-    """Return whether we made a thing, and nobody has copied or renamed it since."""
-    return bool(thing.get(MARK) == thing.name)
-
-
-def materials_of(root: bpy.types.Collection | None) -> dict[str, bpy.types.Material]:
-    """Return our materials in an earlier build by the names that they were made with."""
-    things = [thing for thing in objects_in(root) if is_ours(thing)]
-    slots = [slot.material for thing in things for slot in thing.material_slots]
-    return {m[MARK]: m for m in slots if m is not None and MARK in m}
+    root: bpy.types.Collection
+    parents: list[bpy.types.Collection]
+    ours: set[bpy.types.Object]
+    theirs: set[bpy.types.Object]
+    gone: list[bpy.types.Object]
+    released: list[bpy.types.Object]
+    shared: set[bpy.types.Collection]
 
 
 def swap(scene: bpy.types.Scene, root: bpy.types.Collection, made: Made, shot: Shot) -> None:
@@ -120,67 +134,135 @@ def swap(scene: bpy.types.Scene, root: bpy.types.Collection, made: Made, shot: S
         For our camera, where a person has not taken it over.
     """
     with held_signals():
-        old = find_root(scene)
-        groups = {c[GROUP]: c for c in root.children}
-        dropped = _keep_theirs(old, root, groups) if old else []
-        camera = next((o for o in groups["Stage"].objects if _is_camera(o)), None)
-        if camera is None and (old is None or scene.camera is None):
+        held = find_root(scene)
+        old = _sort(scene, held) if held else None
+        if old:
+            _carry_over(old, root)
+        camera, before = _camera(scene, root, old)
+        if camera is None and (old is None or scene.camera in (None, before)):
             camera = made.keep(new_camera(shot))
-            groups["Stage"].objects.link(camera)
-        scene.collection.children.link(root)
+            _stage(root).objects.link(camera)
+        for parent in old.parents if old else [scene.collection]:
+            parent.children.link(root)
+        if old:
+            _hide_alike(scene, old.root, root)
+            _untie(set(old.gone))
         made.leave()
         if old:
-            _remove(scene, old, root, dropped)
+            _remove(scene, old)
             made.name()
             if camera is not None and untouched(camera):
                 aim(camera, shot)
-        scene.camera = scene.camera or camera
+        if scene.camera in (None, before):
+            scene.camera = camera
 
 
-def _is_camera(thing: bpy.types.Object) -> bool:
-    return thing.type == "CAMERA" and is_ours(thing)
+def _stage(root: bpy.types.Collection) -> bpy.types.Collection:
+    return next(c for c in root.children if c.get(GROUP) == "Stage")
 
 
-def _keep_theirs(
-    old: bpy.types.Collection,
-    root: bpy.types.Collection,
-    groups: dict[str, bpy.types.Collection],
-) -> list[bpy.types.Object]:
-    """Link what stays into the new collections, too; return what goes."""
-    dropped = []
-    for held in _ours_of(old):
+def _sort(scene: bpy.types.Scene, root: bpy.types.Collection) -> _Earlier:
+    every = dict.fromkeys([scene.collection, *scene.collection.children_recursive])
+    parents = [c for c in every if root in c.children.values()]
+    others = {thing for c in roots_in(scene) if c != root for thing in objects_in(c)}
+    things = [thing for thing in objects_in(scene.collection) if thing not in others]
+    ours = ours_among(things)
+    known = set(ours)
+    theirs = {thing for thing in things if MARK in thing and thing not in known}
+    dropped = [thing for thing in ours if thing.type not in {"LIGHT", "CAMERA"}]
+    shared = _shared(scene, root, parents)
+    kept = {thing for collection in shared for thing in collection.objects}
+    return _Earlier(
+        root,
+        parents,
+        known,
+        theirs,
+        [thing for thing in dropped if thing not in kept],
+        [thing for thing in dropped if thing in kept],
+        shared,
+    )
+
+
+def _shared(
+    scene: bpy.types.Scene, root: bpy.types.Collection, parents: Sequence[bpy.types.Collection]
+) -> set[bpy.types.Collection]:
+    """Return what other scenes hold once the root is no more in its parents."""
+    found: set[bpy.types.Collection] = set()
+
+    def walk(collection: bpy.types.Collection) -> None:
+        found.add(collection)
+        for child in collection.children:
+            if child != root or collection not in parents:
+                walk(child)
+
+    for other in bpy.data.scenes:
+        if other != scene:
+            walk(other.collection)
+    return found
+
+
+def _carry_over(old: _Earlier, root: bpy.types.Collection) -> None:
+    """Link what stays into the new collections, too."""
+    dropped = {*old.gone, *old.released}
+    groups = {c[GROUP]: c for c in root.children}
+    ours = _ours_of(old.root)
+    for held in ours:
         target = groups.get(held.get(GROUP), root)
         for thing in held.objects:
-            if is_ours(thing) and thing.type not in {"LIGHT", "CAMERA"}:
-                dropped.append(thing)
-            elif thing.name not in target.objects:
+            if thing not in dropped and thing.name not in target.objects:
                 target.objects.link(thing)
         for child in held.children:
-            if not is_ours(child) and child.name not in target.children:
+            if child not in ours and child.name not in target.children:
                 target.children.link(child)
-    return dropped
+
+
+def _camera(
+    scene: bpy.types.Scene, root: bpy.types.Collection, old: _Earlier | None
+) -> tuple[bpy.types.Object | None, bpy.types.Object | None]:
+    """Return our camera among what was carried over, and the one that a new one should replace."""
+    if old is None:
+        return None, None
+    held = _stage(root).objects
+    camera = next((o for o in held if o.type == "CAMERA" and o in old.ours), None)
+    if camera is None or not untouched(camera):
+        return camera, None
+    if all(camera.name not in c.objects for c in old.shared):
+        return camera, None
+    # Aimed again, it would change the picture of another scene.
+    held.unlink(camera)
+    return None, camera
 
 
 def _ours_of(root: bpy.types.Collection) -> list[bpy.types.Collection]:
-    return [root, *(c for c in root.children_recursive if is_ours(c))]
+    return [root, *ours_among(dict.fromkeys(root.children_recursive))]
 
 
-def _remove(
-    scene: bpy.types.Scene,
-    old: bpy.types.Collection,
-    root: bpy.types.Collection,
-    dropped: Sequence[bpy.types.Object],
-) -> None:
-    """Remove an earlier root, our things in it, and their data unless a person uses these."""
-    _hide_alike(scene, old, root)
-    gone = set(dropped)
-    for thing in objects_in(root):
-        if thing.parent in gone:
+def _untie(gone: set[bpy.types.Object]) -> None:
+    """Leave what is tied to things that go where it is."""
+    for thing in bpy.data.objects:
+        if thing.parent in gone and thing not in gone and thing.library is None:
             placed = thing.matrix_world.copy()
             thing.parent = None
             thing.matrix_world = placed
-    data = {thing.data for thing in dropped} - {None}
-    bpy.data.batch_remove([*dropped, *_ours_of(old)])
+
+
+def _remove(scene: bpy.types.Scene, old: _Earlier) -> None:
+    """Remove an earlier root, our things, and their data unless a person uses these."""
+    collections = _ours_of(old.root)
+    # Beside an original that may not come back, a copy must stay a person's.
+    copies = {c for c in old.root.children_recursive if MARK in c and c not in collections}
+    for copy in (*old.theirs, *copies):
+        if copy.library is None and copy.override_library is None:
+            del copy[MARK]
+    for parent in old.parents:
+        parent.children.unlink(old.root)
+    for collection in (scene.collection, *scene.collection.children_recursive):
+        for thing in old.released if collection not in old.shared else ():
+            if collection.objects.get(thing.name) == thing:
+                collection.objects.unlink(thing)
+    data = {thing.data for thing in old.gone} - {None}
+    unused = [c for c in collections if c not in old.shared]
+    bpy.data.batch_remove([*old.gone, *unused])
     bpy.data.batch_remove([one for one in data if not one.users])
 
 

@@ -28,7 +28,7 @@ CLASSES = (
     load.RecentMenu,
     load.Choose,
     build.Build,
-    build.BuildAnyway,
+    job.Confirm,
     job.Cancel,
     navigate.Walk,
     navigate.Step,

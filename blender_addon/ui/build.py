@@ -9,13 +9,12 @@ import bpy
 
 from .. import pipeline
 from ..core.errors import WeightwalkError
-from ..core.estimate import Estimate, available_memory
+from ..core.estimate import Estimate, available_memory, size_text
 from ..core.model import Model, Progress, steps
 from ..core.readers import printable
 from ..core.settings import Settings
 from ..scene.build import find_root
 from .job import Working, fail
-from .load import size
 from .session import session
 from .view import show_overview
 
@@ -49,7 +48,9 @@ class Build(Working, bpy.types.Operator):
         except WeightwalkError as error:
             return fail(self, error)
         if too_much:
-            bpy.ops.weightwalk.build_anyway("INVOKE_DEFAULT", question=too_much)
+            bpy.ops.weightwalk.confirm(
+                "INVOKE_DEFAULT", operator="build", question=too_much, yes="Build anyway"
+            )
             return {"CANCELLED"}
         return self.begin(context)
 
@@ -63,12 +64,15 @@ class Build(Working, bpy.types.Operator):
         session().checkpoint(weights.path, weights.stamp)
         area = context.area
         aspect = area.width / area.height if area and area.type == "VIEW_3D" else 16 / 9
-        return _build(context, weights.settings(), aspect)
+        return _build(context.scene.name, weights.settings(), aspect)
 
     def done(self, context: bpy.types.Context, result: tuple[Model, bool]) -> None:
         """Show the whole of a first build; after that, the view is the person's."""
         model, first = result
         session().forget()
+        weights = context.scene.weightwalk
+        # They are about the surfaces before.
+        weights.reading = weights.copy_text = weights.refine_plan = ""
         if first:
             show_overview(context)
         if model.skips:
@@ -80,11 +84,13 @@ class Build(Working, bpy.types.Operator):
 
 
 def _build(
-    context: bpy.types.Context, settings: Settings, aspect: float
+    name: str, settings: Settings, aspect: float
 ) -> Generator[Progress, None, tuple[Model, bool]]:
     model = yield from steps(settings)
-    # Asked for only now: an undo meanwhile would have left a dead scene.
-    scene = context.scene
+    # Asked for only now: the person may have removed or renamed it meanwhile.
+    scene = bpy.data.scenes.get(name)
+    if scene is None:
+        raise WeightwalkError(f"the scene {name} is gone")
     first = find_root(scene) is None
     yield from pipeline.show_steps(scene, model, aspect)
     return model, first
@@ -95,25 +101,4 @@ def _too_much(found: Estimate) -> str:
     free = available_memory()
     if free is None or found.memory <= SHARE * free:
         return ""
-    return f"This needs about {size(found.memory)} of memory, and {size(free)} are free"
-
-
-class BuildAnyway(bpy.types.Operator):
-    """Build although memory may be too small"""  # noqa: D400 (a tooltip)
-
-    bl_idname = "weightwalk.build_anyway"
-    bl_label = "Build anyway?"
-    bl_options = {"INTERNAL"}  # noqa: RUF012
-
-    question: bpy.props.StringProperty(options={"SKIP_SAVE"})
-
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask."""
-        return context.window_manager.invoke_confirm(
-            self, event, title="Build anyway?", message=self.question,
-            confirm_text="Build", icon="WARNING",
-        )  # fmt: skip
-
-    def execute(self, _context: bpy.types.Context) -> set[str]:
-        """Build."""
-        return bpy.ops.weightwalk.build("INVOKE_DEFAULT", sure=True) and {"FINISHED"}
+    return f"This needs about {size_text(found.memory)} of memory, and {size_text(free)} are free"

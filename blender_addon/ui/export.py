@@ -11,8 +11,10 @@ import bpy
 from .. import pipeline
 from ..core.errors import WeightwalkError
 from ..core.model import Progress
+from ..core.record import Record
 from ..core.settings import OutputSettings
-from ..scene.swap import find_root, is_ours, objects_in
+from ..files import REPORT, file_name
+from ..scene.ours import find_root, is_ours, objects_in
 from .job import Working
 from .preferences import cache_folder
 from .session import absolute, session, visible_surfaces
@@ -24,6 +26,8 @@ class Export(Working, bpy.types.Operator):
     bl_idname = "weightwalk.export"
     bl_label = "Export"
     title = "Exporting"
+
+    sure: bpy.props.BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
     shares: ClassVar = {"surfaces": 0.3, "files": 0.7}
 
     @classmethod
@@ -33,6 +37,18 @@ class Export(Working, bpy.types.Operator):
             cls.poll_message_set("build a model first")
             return False
         return super().poll(context)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        """Ask before files of the same names are replaced."""
+        weights, record = context.scene.weightwalk, session().record(context.scene)
+        there = [] if self.sure else _there(weights, record)
+        if there:
+            question = f"{', '.join(there)}: already in {absolute(weights.export_folder)}"
+            bpy.ops.weightwalk.confirm(
+                "INVOKE_DEFAULT", operator="export", question=question, yes="Replace"
+            )
+            return {"CANCELLED"}
+        return self.begin(context)
 
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, tuple[Path, ...]]:
         """Return the steps that write the files."""
@@ -44,8 +60,7 @@ class Export(Working, bpy.types.Operator):
             things = [thing for thing in things if thing.select_get()]
         if not things:
             raise WeightwalkError(f"no surface is {weights.export_scope}")
-        formats = tuple(f for f in ("stl", "glb", "png") if f in weights.export_formats)
-        output = OutputSettings(absolute(weights.export_folder), formats)
+        output = _output(weights)
         record = session().record(context.scene)
         cameras = (o for o in objects_in(find_root(context.scene)) if o.type == "CAMERA")
         own = next((camera.name for camera in cameras if is_ours(camera)), None)
@@ -59,3 +74,18 @@ class Export(Working, bpy.types.Operator):
         """Name the files."""
         names = ", ".join(path.name for path in result)
         self.report({"INFO"}, f"{result[0].parent}: {names}")
+
+
+def _there(weights: bpy.types.PropertyGroup, record: Record) -> list[str]:
+    """Return the names of files that the export would replace."""
+    if not weights.export_folder:
+        return []
+    output = _output(weights)
+    name = file_name(record.model, output)
+    names = [*(f"{name}.{kind}" for kind in output.formats), REPORT]
+    return [n for n in names if (output.directory / n).exists()]
+
+
+def _output(weights: bpy.types.PropertyGroup) -> OutputSettings:
+    formats = tuple(f for f in ("stl", "glb", "png") if f in weights.export_formats)
+    return OutputSettings(absolute(weights.export_folder), formats)

@@ -21,8 +21,9 @@ from ..core.record import Record
 from ..refine import refine_steps
 from ..scene.detail import mark_entry
 from ..scene.mesh import CELL
-from .job import Working
-from .session import session, visible_surfaces
+from ..scene.ours import find_root, run_of
+from .job import Working, fail
+from .session import is_surface, session, visible_surfaces
 from .view import show_detail
 
 FARTHEST = 64  # surfaces of others that a ray may pass
@@ -44,6 +45,8 @@ class Inspect(Working, bpy.types.Operator):
     bl_options = {"UNDO"}  # noqa: RUF012
     title = "Reading"
     shares: ClassVar = {"entries": 0.0, "rank": 1.0}
+
+    _picking = False
 
     surface: bpy.props.StringProperty(
         name="Surface", description="For scripts: the object", options={"SKIP_SAVE"}
@@ -81,8 +84,12 @@ class Inspect(Working, bpy.types.Operator):
         if event.type != "LEFTMOUSE" or event.value != "PRESS":
             moves = {"MOUSEMOVE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "MIDDLEMOUSE"}
             return {"PASS_THROUGH" if event.type in moves else "RUNNING_MODAL"}
-        region = _view_under(context, event)
-        hit = _cast(context, region, event) if region else None
+        try:
+            region = _view_under(context, event)
+            hit = _cast(context, region, event) if region else None
+        except Exception as error:
+            self._end_picking(context)
+            return fail(self, error)
         if hit is None:
             self.report({"WARNING"}, "there is no surface of a tensor: click one, or press Esc")
             return {"RUNNING_MODAL"}
@@ -91,26 +98,43 @@ class Inspect(Working, bpy.types.Operator):
         # With `begin` the operator would have two handlers, and Blender would free it twice.
         return self.start(context)
 
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Tidy up, also where nothing has been clicked yet."""
+        if self._picking:
+            self._end_picking(context)
+        super().cancel(context)
+
     def _end_picking(self, context: bpy.types.Context) -> None:
         self._picking = False
-        context.window.cursor_modal_restore()
-        context.workspace.status_text_set(None)
+        if context.window is not None:
+            context.window.cursor_modal_restore()
+        for workspace in bpy.data.workspaces:
+            workspace.status_text_set(None)
 
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, Any]:
         """Return the steps that read the cell."""
         surface = context.scene.objects.get(self.surface)
-        if surface is None or "plan" not in surface:
+        if surface is None or not is_surface(surface):
             raise WeightwalkError(f"{self.surface!r} is not the surface of a tensor")
+        if surface.get("run") != run_of(find_root(context.scene)):
+            raise WeightwalkError(
+                f"{printable(surface.name)}: this surface is of an earlier build; build it again"
+            )
         record = session().record(context.scene)
         plan = plan_of(record, surface["plan"])
         if not 0 <= self.cell < np.prod(plan.shape):
             raise WeightwalkError(f"{self.surface}: there is no cell {self.cell}")
-        shared = surface["sigma"][0] if record.settings.field.sigma == "all" else None
+        one = record.settings.field.sigma == "all"
+        # An empty plane has no σ of its own.
+        shared = next((s for s in surface["sigma"] if s > 0), None) if one else None
         return _with_plan(plan, read_cell(plan, record.settings.field, self.cell, shared))
 
     def done(self, context: bpy.types.Context, result: tuple[Plan, Reading]) -> None:
         """Show what was read, mark the largest entry, and offer the rectangle around it."""
         plan, reading = result
+        surface = context.scene.objects.get(self.surface)
+        if surface is None:
+            raise WeightwalkError(f"{printable(self.surface)} is gone")
         weights = context.scene.weightwalk
         weights.reading = "\n".join(reading.lines())
         weights.copy_text = reading.copy_text
@@ -118,10 +142,23 @@ class Inspect(Working, bpy.types.Operator):
         weights.refine_plane = int(self.cell // np.prod(plan.shape[1:]))
         entry = reading.largest
         row, col = (entry.row, entry.col) if entry else (reading.rows[0], reading.cols[0])
-        rows, cols = rectangle_around(reading.matrix, row, col)
+        rows, cols = _around(plan, weights.refine_plane, row, col)
         weights.refine_from, weights.refine_to = (rows[0], cols[0]), (rows[1], cols[1])
-        mark_entry(context.scene.objects[self.surface], plan.shape, self.cell, reading)
+        mark_entry(surface, plan.shape, self.cell, reading)
         session().forget()
+        # The panel may be out of sight.
+        lines = reading.lines()
+        told = ", ".join(lines[-2:]) if entry else lines[-1]
+        self.report({"INFO"}, f"{lines[0]}: {told}")
+
+
+def _around(plan: Plan, plane: int, row: int, col: int) -> tuple[tuple[int, int], ...]:
+    """Return a square around an entry that stays within its plane: a head or an expert, say."""
+    _, rows, cols = plan.shape
+    first, last = plan.cell(plane, 0, 0), plan.cell(plane, rows - 1, cols - 1)
+    (r0, r1), (c0, c1) = (first[1], last[2]), (first[3], last[4])
+    inner = rectangle_around((r1 - r0, c1 - c0), row - r0, col - c0)
+    return tuple((a + start, b + start) for (a, b), start in zip(inner, (r0, c0), strict=True))
 
 
 def _with_plan(
@@ -175,15 +212,21 @@ def cast(context: bpy.types.Context, origin: Vector, toward: Vector) -> Hit | No
         )
         if not found:
             return None
-        if "plan" in thing:
-            return Hit(thing.original, _cell_at(thing.original, face, place))
+        if is_surface(thing):
+            shown = thing.original.evaluated_get(depsgraph)
+            return Hit(thing.original, _cell_at(shown, face, place))
         origin = place + toward * 1e-4
     return None
 
 
 def _cell_at(surface: bpy.types.Object, face: int, place: Vector) -> int:
-    """Return the cell of the face's corner that is nearest to a place."""
+    """Return the cell of the corner that is nearest to a place, of a face of what is shown."""
     mesh = surface.data
+    name = printable(surface.name)
+    if surface.original.mode == "EDIT":
+        raise WeightwalkError(f"{name} is being edited: leave Edit Mode to inspect it")
+    if len(mesh.polygons) != len(surface.original.data.polygons):
+        raise WeightwalkError(f"{name}: its modifiers change what is shown; remove them first")
     local = surface.matrix_world.inverted() @ place
     corners = mesh.polygons[face].vertices
     nearest = min(corners, key=lambda v: (mesh.vertices[v].co - local).length_squared)

@@ -24,6 +24,7 @@ class Working:
     """
 
     title = ""
+    _job: Job | None = None
     # What share of the time each stage takes, in their order; with none, a stage is all.
     shares: ClassVar[Mapping[str, float]] = {}
 
@@ -57,13 +58,26 @@ class Working:
 
     def start(self, context: bpy.types.Context) -> set[str]:
         """Start the work of an operator that has its handler."""
-        session().notice = ""
+        if session().job is not None:  # begun in another window, while a surface was picked
+            self.report({"ERROR"}, BUSY)
+            return {"CANCELLED"}
         try:
-            session().job = Job(self.title, self.work(context), self.shares)
+            job = Job(self.title, self.work(context), self.shares)
         except Exception as error:
             return fail(self, error)
-        self._timer = context.window_manager.event_timer_add(0.01, window=context.window)
-        context.workspace.status_text_set(f"{self.title}: Esc cancels")
+        manager, workspace = context.window_manager, context.workspace
+        timer = manager.event_timer_add(0.01, window=context.window)
+        workspace.status_text_set(f"{self.title}: Esc cancels")
+
+        def tidy() -> None:
+            manager.event_timer_remove(timer)
+            # The person may have gone to another workspace.
+            for each in bpy.data.workspaces:
+                each.status_text_set(None)
+
+        job.tidy = tidy
+        self._job = session().job = job
+        session().notice = ""
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -76,8 +90,8 @@ class Working:
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Go on, stop, or let the person do what they like meanwhile."""
-        job = session().job
-        if job is None:
+        job = self._job
+        if job is None or job is not session().job:
             return {"CANCELLED"}
         if event.type == "ESC" and event.value == "PRESS":
             job.stop(f"{self.title}: cancelled")
@@ -91,24 +105,26 @@ class Working:
             return {"RUNNING_MODAL" if undo or job.progress.stage == "scene" else "PASS_THROUGH"}
         try:
             ready, result = job.advance()
-            if ready:
-                self.cancel(context)
-                self.done(context, result)
         except Exception as error:
             self.cancel(context)
             return fail(self, error)
-        redraw(context)
-        return {"FINISHED"} if ready else {"RUNNING_MODAL"}
+        if not ready:
+            redraw(context)
+            return {"RUNNING_MODAL"}
+        self.cancel(context)
+        try:
+            self.done(context, result)
+        except Exception as error:
+            fail(self, error)
+        # The work is in the scene, whatever came after it: it needs its undo step.
+        return {"FINISHED"}
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Tidy up; Blender calls it, too, when the window or the file is closed."""
-        job, session().job = session().job, None
-        if job is not None:
-            job.stop("cancelled")
-        context.window_manager.event_timer_remove(self._timer)
-        if context.workspace is not None:
-            context.workspace.status_text_set(None)
-        redraw(context)
+        if self._job is not None:
+            session().end_job(self._job)
+            self._job = None
+            redraw(context)
 
 
 def fail(operator: Any, error: Exception) -> set[str]:
@@ -135,6 +151,34 @@ def redraw(context: bpy.types.Context) -> None:
                         region.tag_redraw()
 
 
+class Confirm(bpy.types.Operator):
+    """Ask before something that cannot be taken back, or that may be too much"""  # noqa: D400 (a tooltip)
+
+    bl_idname = "weightwalk.confirm"
+    bl_label = "Are you sure?"
+    bl_options = {"INTERNAL"}  # noqa: RUF012
+
+    operator: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    question: bpy.props.StringProperty(options={"SKIP_SAVE"})
+    yes: bpy.props.StringProperty(options={"SKIP_SAVE"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask."""
+        return context.window_manager.invoke_confirm(
+            self, event, title=f"{self.yes}?", message=self.question,
+            confirm_text=self.yes, icon="WARNING",
+        )  # fmt: skip
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Do it."""
+        try:
+            getattr(bpy.ops.weightwalk, self.operator)("INVOKE_DEFAULT", sure=True)
+        except RuntimeError as error:  # what the operator reports
+            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 class Cancel(bpy.types.Operator):
     """Stop what is being built; the scene is then as it was before"""  # noqa: D400 (a tooltip)
 
@@ -144,5 +188,7 @@ class Cancel(bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Ask the work to stop."""
-        session().stop("cancelled")
+        job = session().job
+        if job is not None:
+            job.stop(f"{job.title}: cancelled")
         return {"FINISHED"}

@@ -8,11 +8,12 @@ from typing import Any
 import bpy
 
 from ..core.errors import WeightwalkError
+from ..core.estimate import size_text
 from ..core.readers import Checkpoint, Tensor, open_checkpoint, printable
-from .job import BUSY, fail, session
+from .job import BUSY, fail
 from .preferences import preferences, recent_models, remember_model
 from .properties import Weights
-from .session import absolute
+from .session import absolute, session
 
 # A sidebar this wide, in pixels at a scale of one, has room for all columns of the list.
 WIDE = 420
@@ -120,20 +121,11 @@ def _describe(item: bpy.types.PropertyGroup, tensor: Tensor) -> None:
     item.layer = -1 if tensor.layer is None else tensor.layer
     item.shape = " × ".join(map(str, tensor.shape)) or "scalar"
     item.dtype = tensor.dtype
-    item.size = size(tensor.nbytes)
+    item.size = size_text(tensor.nbytes)
     names = tensor.names
     expert = None if names.expert is None else f"expert {names.expert}"
     words = (names.group, names.layer, expert, names.role)
     item.label = printable(" · ".join(str(word) for word in words if word not in ("", None)), 60)
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in words."""
-    for unit in ("B", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 class DropModel(bpy.types.FileHandler):

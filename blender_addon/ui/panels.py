@@ -65,16 +65,19 @@ class ModelPanel(InTab, bpy.types.Panel):
         row.scale_y = 1.5
         row.operator(LoadModel.bl_idname, icon="FILE_FOLDER")
         row.menu(RecentMenu.bl_idname, text="", icon="RECOVER_LAST")
+        if session().notice:
+            write(layout.column(align=True), context, session().notice)
         if not weights.path:
             column = layout.column(align=True)
             column.active = False
             column.label(text="A .safetensors file or a model's folder;")
             column.label(text="or drop a file here.")
             return
-        _tensor_list(layout, weights)
+        _tensor_list(layout, context)
 
 
-def _tensor_list(layout: bpy.types.UILayout, weights: bpy.types.PropertyGroup) -> None:
+def _tensor_list(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    weights = context.scene.weightwalk
     chosen = int(weights.column("chosen").sum())
     row = layout.row()
     row.label(text=weights.title, icon="OUTLINER_OB_POINTCLOUD")
@@ -92,7 +95,7 @@ def _tensor_list(layout: bpy.types.UILayout, weights: bpy.types.PropertyGroup) -
     layout.template_list(
         TensorList.bl_idname, "", weights, "tensors", weights, "active", rows=7, maxrows=7
     )
-    _facts(layout, weights)
+    _facts(layout, context)
     grid = layout.grid_flow(columns=3, align=True, even_columns=True, row_major=True)
     for what, text, icon in (
         ("all", "All", "CHECKBOX_HLT"), ("none", "None", "CHECKBOX_DEHLT"),
@@ -101,14 +104,15 @@ def _tensor_list(layout: bpy.types.UILayout, weights: bpy.types.PropertyGroup) -
         grid.operator(Choose.bl_idname, text=text, icon=icon).what = what
 
 
-def _facts(layout: bpy.types.UILayout, weights: bpy.types.PropertyGroup) -> None:
+def _facts(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Tell all of the tensor that is clicked, for a narrow list cuts it off."""
+    weights = context.scene.weightwalk
     if not 0 <= weights.active < len(weights.tensors):
         return
     item = weights.tensors[weights.active]
     column = layout.column(align=True)
     column.scale_y = 0.8
-    column.label(text=printable(item.name, 90))
+    write(column, context, printable(item.name))
     facts = column.row()
     facts.active = False
     facts.label(text=f"{item.shape}   {item.dtype}   {item.size}")
@@ -160,8 +164,6 @@ class BuildPanel(WithModel, bpy.types.Panel):
             row = layout.row()
             row.scale_y = 1.5
             row.operator(Build.bl_idname, icon="MESH_ICOSPHERE")
-            if session().notice:
-                write(layout.column(align=True), context, session().notice)
             return
         progress = job.progress
         layout.progress(factor=job.fraction, text=f"{100 * job.fraction:.0f} %  {job.remaining}")

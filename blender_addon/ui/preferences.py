@@ -11,6 +11,11 @@ from ..core.settings import MIN_FACES, SLAB_FACES
 
 PACKAGE = __package__.rpartition(".")[0]
 MOST_RECENT = 10
+COLORS = [
+    ("ember", "Ember", "Indigo, red, pale yellow"),
+    ("ice", "Ice", "Deep blue, cyan, white"),
+    ("gray", "Grey", "Dark to light, for print"),
+]
 
 
 class WeightwalkPreferences(bpy.types.AddonPreferences):
@@ -28,11 +33,7 @@ class WeightwalkPreferences(bpy.types.AddonPreferences):
     colors: bpy.props.EnumProperty(
         name="Colour map",
         description="For magnitudes, in scenes to come; signed values are blue and red",
-        items=[
-            ("ember", "Ember", "Indigo, red, pale yellow"),
-            ("ice", "Ice", "Deep blue, cyan, white"),
-            ("gray", "Grey", "Dark to light, for print"),
-        ],
+        items=COLORS,
     )
     cache: bpy.props.StringProperty(
         name="Cache folder",

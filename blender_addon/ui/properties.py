@@ -24,15 +24,18 @@ from ..core.settings import (
     Settings,
     SurfaceSettings,
 )
+from .preferences import COLORS
 from .session import absolute, session
+
+MANY = 2000  # tensors, whose plans take longer to make than a blink
 
 
 def _choice_changed(weights: Weights, _context: bpy.types.Context) -> None:
-    weights.tell_cost()
+    weights.cost_changed()
 
 
 def _item_changed(item: TensorItem, _context: bpy.types.Context) -> None:
-    item.id_data.weightwalk.tell_cost()
+    item.id_data.weightwalk.cost_changed()
 
 
 def _filter_changed(weights: Weights, _context: bpy.types.Context) -> None:
@@ -49,7 +52,12 @@ def _kind_changed(weights: Weights, _context: bpy.types.Context) -> None:
     old, new = (VOLUME_FACES, SLAB_FACES) if slab else (SLAB_FACES, VOLUME_FACES)
     if weights.faces == old:
         weights.faces = new
-    weights.tell_cost()
+    weights.cost_changed()
+
+
+def _exact(number: float) -> float:
+    """Return a number as the person typed it: Blender's properties hold six or seven digits."""
+    return number if isinstance(number, int) else float(f"{number:.6g}")
 
 
 class TensorItem(bpy.types.PropertyGroup):
@@ -189,11 +197,7 @@ class Weights(bpy.types.PropertyGroup):
         name="Colours",
         description="Colour of magnitudes on one scale for all tensors, in σ; signed values are "
         "always blue (negative) and red (positive)",
-        items=[
-            ("ember", "Ember", "Indigo, red, pale yellow"),
-            ("ice", "Ice", "Deep blue, cyan, white"),
-            ("gray", "Grey", "Dark to light, for print"),
-        ],
+        items=COLORS,
     )
 
     # --- walking -------------------------------------------------------------------------------
@@ -268,11 +272,11 @@ class Weights(bpy.types.PropertyGroup):
                 self.rows,
                 self.cols,
                 self.pool,
-                self.smooth,
+                _exact(self.smooth),
                 self.sigma,
                 magnitude=self.pool != "rms" and not self.signed,
             ),
-            SurfaceSettings(**{self.cut: getattr(self, self.cut)}),
+            SurfaceSettings(**{self.cut: _exact(getattr(self, self.cut))}),
             self.colors,
         )
 
@@ -283,6 +287,20 @@ class Weights(bpy.types.PropertyGroup):
     def every_float(self) -> list[str]:
         """Return the names of all tensors that are weights."""
         return [item.name for item in self.tensors if item.kind != "integer"]
+
+    def cost_changed(self) -> None:
+        """Tell the cost soon, once: a number that is dragged changes many times a second."""
+        if len(self.tensors) < MANY or bpy.app.background:
+            self.tell_cost()
+            return
+        name = self.id_data.name
+
+        def tell() -> None:
+            scene = bpy.data.scenes.get(name)
+            if scene is not None:
+                scene.weightwalk.tell_cost()
+
+        session().soon(tell)
 
     def tell_cost(self) -> None:
         """Say what building the choice will cost."""

@@ -17,9 +17,10 @@ from ..core.fields import SLAB_PLANES
 from ..core.model import Progress
 from ..core.readers import Checkpoint, open_checkpoint, printable
 from ..core.record import Record
-from ..scene.swap import find_root, objects_in
+from ..scene.ours import find_root
 
 BEHIND = 1e12  # square metres, to sort what lies behind the viewer after all else
+RESTED = 0.5
 SLICE = 0.03  # seconds of work between two looks at what the person does
 
 
@@ -34,6 +35,7 @@ class Job:
         self._shares = shares
         self.progress = Progress("", 0, 1, "")
         self.stopped = ""  # why it was
+        self.tidy: Callable[[], None] = lambda: None  # takes away what shows that it runs
         self._work = work
         self._began = monotonic()
 
@@ -96,7 +98,7 @@ class Built:
     """
 
     def __init__(self, surfaces: list[bpy.types.Object], record: Record) -> None:
-        self.record = record
+        self.record, self.at = record, monotonic()
         self.seen = [Seen(o["plan"], o["shape"], o["sign"], o["level"]) for o in surfaces]
         half = np.array([_half_size(o) for o in surfaces]).reshape(-1, 1, 3)
         corners = half * np.array(list(product((-1.0, 1.0), repeat=3)))
@@ -135,7 +137,12 @@ def _read(root: bpy.types.Collection) -> Record | None:
 
 def visible_surfaces(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     """Return our surfaces in a scene that are not hidden."""
-    return [o for o in objects_in(find_root(scene)) if "plan" in o and o.visible_get()]
+    return [o for o in scene.objects if is_surface(o) and o.visible_get()]
+
+
+def is_surface(thing: bpy.types.Object) -> bool:
+    """Return whether a thing is a surface of ours; other add-ons may use one of the words."""
+    return all(key in thing for key in ("plan", "step", "grid", "level", "report"))
 
 
 def _half_size(surface: bpy.types.Object) -> list[float]:
@@ -157,19 +164,31 @@ class Session:
         self.notice = ""  # why the last work was stopped, where no operator is left to say it
         self._checkpoint: Checkpoint | None = None
         self._record: tuple[int, Record | None] | None = None
-        self._built: Built | None = None
+        self._built: dict[tuple[int, int, str], Built] = {}
+        self._waiting: Callable[[], None] | None = None
+        self._stale = False
         self.at_end: list[Callable[[], None]] = []
 
     def end(self) -> None:
         """Leave nothing behind."""
-        self.stop("Weightwalk is switched off")
+        if self.job is not None:
+            self.end_job(self.job)
         for tidy in self.at_end:
             tidy()
 
-    def stop(self, why: str) -> None:
-        """End the work under way, if there is any."""
-        if self.job is not None:
-            self.job.stop(why)
+    def soon(self, what: Callable[[], None]) -> None:
+        """Call something in a moment, and not what waited for that before."""
+        if self._waiting is not None and bpy.app.timers.is_registered(self._waiting):
+            bpy.app.timers.unregister(self._waiting)
+        self._waiting = what
+        bpy.app.timers.register(what, first_interval=0.3)
+
+    def end_job(self, job: Job) -> None:
+        """Forget a job that is done or stopped."""
+        job.stop("cancelled")
+        job.tidy()
+        if self.job is job:
+            self.job = None
 
     def interrupt(self, why: str) -> None:
         """End the work under way before Blender takes away what it works on."""
@@ -215,17 +234,25 @@ class Session:
         return self._record[1]
 
     def built(self, scene: bpy.types.Scene) -> Built | None:
-        """Return what stands in a scene; kept until something in the scene changes."""
-        if self._built is None:
-            record = self.record(scene)
-            if record is None:
-                return None
-            self._built = Built(visible_surfaces(scene), record)
-        return self._built
+        """Return what stands in a scene as a view layer shows it.
+
+        Kept until something in the scene changes; while things keep changing, as in a playback,
+        it is looked at again no more often than `RESTED` seconds.
+        """
+        record, root = self.record(scene), find_root(scene)
+        if record is None or root is None:
+            return None
+        key = scene.session_uid, root.session_uid, bpy.context.view_layer.name
+        held = self._built.get(key)
+        if held is None or (self._stale and monotonic() - held.at > RESTED):
+            self._stale = False
+            held = Built(visible_surfaces(scene), record)
+            self._built = {key: held}
+        return held
 
     def forget(self) -> None:
-        """Look at the scene again when next asked."""
-        self._built = None
+        """Look at the scenes again when next asked."""
+        self._built = {}
 
 
 _sessions: list[Session] = []
@@ -234,6 +261,10 @@ _sessions: list[Session] = []
 def session() -> Session:
     """Return the session of this process."""
     return _sessions[-1]
+
+
+def _changed(*_arguments: Any) -> None:
+    session()._stale = True
 
 
 def _forget(*_arguments: Any) -> None:
@@ -246,11 +277,13 @@ def _undone(*_arguments: Any) -> None:
 
 def _loading(*_arguments: Any) -> None:
     session().interrupt("another file was opened")
+    if session().job is not None:  # the windows go, and the operator with them
+        session().end_job(session().job)
     session().forget()
 
 
 _HANDLERS: tuple[tuple[str, Callable[..., None]], ...] = (
-    ("depsgraph_update_post", _forget),
+    ("depsgraph_update_post", _changed),
     ("undo_post", _forget),
     ("redo_post", _forget),
     ("load_post", _forget),

@@ -15,7 +15,7 @@ from ..core.record import Record
 from ..scene.build import BACKGROUND, corners_of, find_root, toward
 from ..scene.camera import fit
 from ..scene.detail import KIND
-from ..scene.swap import objects_in
+from ..scene.ours import objects_in
 from .session import session
 
 EYE = 1.7  # metres above the floor
@@ -69,9 +69,12 @@ class Place:
     def suit(self, record: Record) -> None:
         """Show colours of vertices, and clip neither at the feet nor at the corridor's end."""
         shading = self.space.shading
-        shading.light, shading.studio_light = "STUDIO", "paint.sl"
-        shading.color_type = "VERTEX"
-        shading.background_type, shading.background_color = "VIEWPORT", BACKGROUND
+        if shading.type == "SOLID":  # the other kinds have no studio lights of this name
+            shading.light, shading.studio_light = "STUDIO", "paint.sl"
+            shading.color_type = "VERTEX"
+            shading.background_type, shading.background_color = "VIEWPORT", BACKGROUND
+        # Dashes from the legend and the marks to what they are parts of.
+        self.space.overlay.show_relationship_lines = False
         reach = hypot(*np.subtract(record.high, record.low))
         self.space.clip_start = 0.05
         self.space.clip_end = max(1000.0, 6.0 * reach)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,21 @@ def load(bpy, path, build=False):
 
 def chosen(weights):
     return {item.name for item in weights.tensors if item.chosen}
+
+
+def sparse(path, count, shape):
+    """Make a checkpoint of matrices that take no room on the disk: all zero."""
+    size = 4 * shape[0] * shape[1]
+    header = {
+        f"model.layers.{i}.mlp.up_proj.weight": {
+            "dtype": "F32", "shape": shape, "data_offsets": [i * size, (i + 1) * size]}
+        for i in range(count)
+    }  # fmt: skip
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + count * size)
+    return path
 
 
 def said_by(operator, **arguments):
@@ -64,15 +80,7 @@ def test_the_list_is_the_files_header(weights, tensors, bpy):
 
 def test_a_model_larger_than_memory_is_listed_at_once(bpy, tmp_path):
     """Only headers are read: 4 TB of holes."""
-    path = tmp_path / "vast.safetensors"
-    size = 4 * 10**12
-    half = {"dtype": "F32", "shape": [10**6, size // 8 // 10**6]}
-    header = {f"model.layers.{i}.mlp.up_proj.weight": half | {
-        "data_offsets": [i * size // 2, (i + 1) * size // 2]} for i in range(2)}  # fmt: skip
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + size)
+    path = sparse(tmp_path / "vast.safetensors", 2, (10**6, 500_000))
     assert load(bpy, path) == {"FINISHED"}
     weights = bpy.context.scene.weightwalk
     assert [item.layer for item in weights.tensors] == [0, 1]
@@ -197,12 +205,19 @@ def test_a_model_that_moved_or_changed_gets_a_sentence(weights, bpy, checkpoint,
     assert set(surfaces(bpy)) == there
 
 
-def test_an_empty_choice_and_one_beyond_memory_are_refused(weights, bpy):
+def test_an_empty_choice_is_refused(weights, bpy):
     bpy.ops.weightwalk.choose(what="none")
     assert "no tensor is chosen" in said_by(bpy.ops.weightwalk.build)
-    bpy.ops.weightwalk.choose(what="all")
-    weights.kind, weights.faces = "depth", 100_000_000
+    assert not surfaces(bpy)
+
+
+def test_a_choice_beyond_memory_is_refused_with_the_figure(bpy, tmp_path):
+    load(bpy, sparse(tmp_path / "vast.safetensors", 200, (4096, 4096)))
+    weights = bpy.context.scene.weightwalk
     weights.rows = weights.cols = 4096
+    weights.faces = 100_000_000
+    assert re.search(r"needs about \d+\.\d GB of memory, and \S+ GB are free", said_by(
+        bpy.ops.weightwalk.build))  # fmt: skip
     assert not surfaces(bpy)
 
 
@@ -254,7 +269,48 @@ def test_refine_shows_a_rectangle_entry_by_entry(weights, bpy, tensors):
     bpy.ops.weightwalk.inspect(surface=fine.name, cell=7 * 24 + 13)
     assert f"{name}[77, 33]" in weights.copy_text
     bpy.ops.weightwalk.build()
-    assert not [o for o in bpy.data.objects if "detail" in o or "weightwalk_mark" in o]
+    assert not [o for o in bpy.data.objects if "weightwalk_mark" in o]
+
+
+@pytest.mark.parametrize("sigma", ["tensor", "all"])
+def test_inspect_and_refine_stay_within_a_plane_of_a_volume(bpy, tmp_path, sigma):
+    """Of experts in one tensor: the plane is the expert, and its neighbours are not touched."""
+    experts = np.random.default_rng(3).standard_normal((5, 30, 20)).astype(np.float32)
+    experts[0] = 0.0
+    folder = tmp_path / "moe"
+    folder.mkdir()
+    save_file({"model.layers.0.mlp.experts.down_proj": experts}, folder / "model.safetensors")
+    load(bpy, folder)
+    weights = bpy.context.scene.weightwalk
+    weights.kind, weights.sigma = "experts", sigma
+    bpy.ops.weightwalk.build()
+    (surface,) = surfaces(bpy).values()
+    value = np.empty(len(surface.data.vertices), np.float32)
+    cell = np.empty(len(surface.data.vertices), np.int32)
+    surface.data.attributes["value"].data.foreach_get("value", value)
+    surface.data.attributes["cell"].data.foreach_get("value", cell)
+    at = int(value.argmax())
+    assert bpy.ops.weightwalk.inspect(surface=surface.name, cell=int(cell[at])) == {"FINISHED"}
+    largest = np.abs(experts).max()
+    index = [int(i) for i in np.unravel_index(np.abs(experts).argmax(), experts.shape)]
+    assert f"{index} = " in weights.copy_text
+    assert value[at] == pytest.approx(largest / experts.std(dtype=np.float64), rel=1e-5)
+    assert f"{value[at]:.2f} σ" in weights.reading
+    (first, _), (end, _) = weights.refine_from, weights.refine_to
+    assert (first, end) == (30 * index[0], 30 * index[0] + 30)
+    assert bpy.ops.weightwalk.refine() == {"FINISHED"}
+
+
+def test_a_copy_of_an_earlier_build_is_not_read_as_one_of_this(weights, bpy):
+    name = "model.layers.1.mlp.up_proj.weight"
+    bpy.ops.weightwalk.build()
+    copy = bpy.data.objects[name].copy()
+    bpy.context.scene.collection.objects.link(copy)
+    assert bpy.ops.weightwalk.inspect(surface=copy.name, cell=9) == {"FINISHED"}
+    weights.rows = 16
+    bpy.ops.weightwalk.build()
+    assert weights.reading == ""
+    assert "earlier build" in said_by(bpy.ops.weightwalk.inspect, surface=copy.name, cell=9)
 
 
 # --- taking it away ---------------------------------------------------------------------------
