@@ -14,7 +14,7 @@ from ..core.model import Progress
 from ..core.record import Record
 from ..core.settings import OutputSettings
 from ..files import REPORT, file_name
-from ..scene.ours import find_root, is_ours, objects_in
+from ..scene.ours import find_root, objects_in, ours_among
 from .job import Working
 from .preferences import cache_folder
 from .session import absolute, session, visible_surfaces
@@ -62,8 +62,8 @@ class Export(Working, bpy.types.Operator):
             raise WeightwalkError(f"no surface is {weights.export_scope}")
         output = _output(weights)
         record = session().record(context.scene)
-        cameras = (o for o in objects_in(find_root(context.scene)) if o.type == "CAMERA")
-        own = next((camera.name for camera in cameras if is_ours(camera)), None)
+        held = ours_among(objects_in(find_root(context.scene)))
+        own = next((thing.name for thing in held if thing.type == "CAMERA"), None)
         camera = own if weights.export_camera == "overview" else None
         cache = cache_folder(context)
         return pipeline.export_steps(

@@ -161,3 +161,59 @@ def test_a_disk_that_cannot_be_written_and_a_missing_camera_get_a_sentence(scene
     with pytest.raises(WeightwalkError, match="no camera"):
         export(scene, surfaces(scene), OutputSettings(tmp_path / "out", ("png",)), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("formats", [("stl",), ("stl", "png")])
+def test_a_surface_or_scene_that_goes_meanwhile_gets_a_sentence(bpy, scene, tmp_path, formats):
+    render = RenderSettings("workbench", 64, 64, samples=1)
+    output = OutputSettings(tmp_path / "out", formats, render=render)
+    chosen = surfaces(scene)
+    gone = in_order(chosen)[-1].name
+    held, cache = record(scene), tmp_path / "cache"
+    work = pipeline.export_steps(scene, chosen, held, output, cache=cache)
+    if "png" in formats:
+        while next(work).stage == "surfaces":
+            pass
+    bpy.data.objects.remove(bpy.data.objects[gone])
+    with pytest.raises(WeightwalkError, match=f"{gone} was removed while it was exported"):
+        pipeline.drain(work)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_surface_in_edit_mode_is_exported_as_it_is_being_edited(bpy, scene):
+    import bmesh
+
+    one, other = surfaces(scene)[:2]
+    (before,) = parts([one])
+    meshes = set(bpy.data.meshes)
+    for thing in (one, other):
+        thing.select_set(True)
+    bpy.context.view_layer.objects.active = one
+    bpy.ops.object.mode_set(mode="EDIT")
+    (same,) = parts([one])
+    np.testing.assert_array_equal(same.vertices, before.vertices)
+    np.testing.assert_array_equal(same.colors, before.colors)
+    edited = bmesh.from_edit_mesh(one.data)
+    edited.verts.ensure_lookup_table()
+    edited.verts[0].co.x += 2.0
+    bmesh.update_edit_mesh(one.data)
+    (after,) = parts([one])
+    assert after.vertices[0, 0] == before.vertices[0, 0] + np.float32(2.0)
+    np.testing.assert_array_equal(after.vertices[1:], before.vertices[1:])
+    assert one.mode == "EDIT"
+    assert set(bpy.data.meshes) == meshes
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_the_entry_and_the_mesh_are_of_one_moment(bpy, scene, tmp_path):
+    output = OutputSettings(tmp_path / "out", ("stl",))
+    chosen = in_order(surfaces(scene))
+    entries = [json.loads(one["report"]) for one in chosen]
+    names = [one.name for one in chosen]
+    work = pipeline.export_steps(scene, chosen, record(scene), output, cache=tmp_path / "cache")
+    while next(work).stage == "surfaces":
+        pass
+    for name in names:
+        bpy.data.objects[name]["report"] = "{}"
+    *_, report = pipeline.drain(work)
+    assert json.loads(report.read_text())["surfaces"] == entries
