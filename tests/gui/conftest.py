@@ -80,3 +80,18 @@ def checkpoint(tmp_path_factory) -> Path:
     }
     save_file(tensors, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def tall(tmp_path_factory) -> Path:
+    """Return the path of a model of 16 layers, which takes some seconds to build."""
+    rng = np.random.default_rng(7)
+    path = tmp_path_factory.mktemp("window") / "tall.safetensors"
+    roles = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj", "mlp.down_proj")
+    tensors = {
+        f"model.layers.{layer}.{role}.weight": rng.standard_t(5, (256, 256)).astype(np.float32)
+        for layer in range(16)
+        for role in roles
+    }
+    save_file(tensors, path)
+    return path

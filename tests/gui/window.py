@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import subprocess
 import time
 from collections.abc import Iterator
@@ -75,10 +76,12 @@ class Window(Running):
         self._xdotool("type", "--delay", 15, text)
         self.settle()
 
-    def hold(self, key: str, seconds: float) -> None:
+    @contextlib.contextmanager
+    def held(self, key: str) -> Iterator[None]:
+        """Hold a key down meanwhile."""
         self._xdotool("keydown", key)
         try:
-            time.sleep(seconds)
+            yield
         finally:
             self._xdotool("keyup", key)
 
@@ -198,18 +201,24 @@ class Window(Running):
         raise self.error(f"no tab {name!r}")
 
     def open_panel(self, name: str) -> None:
-        """Click the headers of panels in the open tab until the one of a class is open."""
-        step = self._step()
-        for _ in self._pages("VIEW_3D", "UI"):
-            for x, y in places(self.region("VIEW_3D", "UI"), step, COLUMNS[:1]):
-                if self._draws(name):
-                    return
-                if not self._button_at(x, y, "VIEW_3D", "UI", True):
-                    self.click(x, y)
-                    if self._draws(name):
-                        return
-                    # The header of another panel, if it was one.
-                    self.click(x, y)
+        """Open the panel of a class in the open tab, and close all others, by their headers."""
+        while self._scroll("VIEW_3D", "UI", UP):
+            pass
+        box, step = self.region("VIEW_3D", "UI"), self._step()
+        x, top = box.centre[0], box.top + step
+        # Closes all but the first.
+        self.move(x, top)
+        with self.held("ctrl"):
+            self.click(x, top)
+        if self._draws(name):
+            return
+        self.click(x, top)
+        # Only headers are left, one below the other.
+        for y in range(top + step, box.bottom, step):
+            self.click(x, y)
+            if self._draws(name):
+                return
+            self.click(x, y)
         raise self.error(f"no panel {name}")
 
     def _draws(self, panel: str) -> bool:
