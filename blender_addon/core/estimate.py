@@ -76,10 +76,16 @@ class Estimate:
         what = _count(self.tensors, "tensor")
         if self.fields != self.tensors:
             what += f" in {_count(self.fields, 'field')}"
-        many = self.faces >= 95_000
-        faces = f"{self.faces / 1e6:,.1f} M" if many else f"{round(self.faces, -2):,}"
-        seconds, minutes = max(round(self.seconds), 1), round(self.seconds / 60)
-        time = f"{seconds} s" if self.seconds < 90 else f"{minutes} min"
+        faces = f"{round(self.faces, -2):,}"
+        for word, unit in (("billion", 1e9), ("M", 1e6)):
+            if self.faces >= 0.095 * unit:
+                faces = f"{self.faces / unit:.1f} {word}"
+                break
+        time = f"{max(round(self.seconds), 1)} s"
+        for word, unit in (("hours", 3600), ("min", 60)):
+            if self.seconds >= 1.5 * unit:
+                time = f"{self.seconds / unit:.0f} {word}"
+                break
         return f"{what} → {faces} faces · about {time} · {size_text(self.memory)}"
 
 
@@ -89,10 +95,9 @@ def _count(number: int, what: str) -> str:
 
 def size_text(count: float) -> str:
     """Return a number of bytes for people."""
-    for unit, least in (("GB", 95e7), ("MB", 95e4), ("KB", 950)):
-        if count >= least:
-            number = count / {"GB": 1e9, "MB": 1e6, "KB": 1e3}[unit]
-            return f"{number:.1f} {unit}" if unit == "GB" else f"{number:.0f} {unit}"
+    for unit, size, digits in (("TB", 1e12, 1), ("GB", 1e9, 1), ("MB", 1e6, 0), ("KB", 1e3, 0)):
+        if count >= 0.95 * size:
+            return f"{count / size:.{digits}f} {unit}"
     return f"{count:.0f} B"
 
 

@@ -60,7 +60,7 @@ def mark_entry(surface: bpy.types.Object, shape: Shape, cell: int, reading: Read
     middle = _cell_middle(surface, shape, cell)
     half = Vector((x / 2, 0.0, z / 2))
     at = middle + Vector(_within(entry, reading, x, z))
-    label = text(_said(entry), 0.15, at + Vector((0.16, -0.1, 0.1)), _accent(), "LEFT")
+    label = text(_said(entry), 0.2, at + Vector((0.16, -0.25, 0.1)), _accent(), "LEFT")
     label.rotation_euler = STANDING
     pin = _pin(at, float(np.clip(0.3 * min(x, z), 0.012, 0.05)))
     _attach(surface, "entry", [_frame(middle - half, middle + half, 0.02), pin, label])

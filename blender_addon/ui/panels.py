@@ -92,8 +92,9 @@ def _tensor_list(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     layers.enabled = weights.by_layer
     layers.prop(weights, "first_layer", text="")
     layers.prop(weights, "last_layer", text="")
+    rows = min(max(len(weights.tensors), 2), 7)
     layout.template_list(
-        TensorList.bl_idname, "", weights, "tensors", weights, "active", rows=7, maxrows=7
+        TensorList.bl_idname, "", weights, "tensors", weights, "active", rows=rows, maxrows=rows
     )
     _facts(layout, context)
     grid = layout.grid_flow(columns=3, align=True, even_columns=True, row_major=True)

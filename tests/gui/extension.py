@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,23 @@ result["things"] = sorted(
     for o in scene.objects
 )
 """
+
+
+AT_ONCE = 0.5  # seconds from the key or the click to the end of the work
+
+# Notes when the work under way has ended; Blender's clock is the test's.
+WATCH = f"""
+import time
+from bpy.app import driver_namespace as names
+def look():
+    names["seen"] = names.get("seen", 0) + 1
+    if {SESSION}.job is not None:
+        return 0.0
+    names["ended"] = time.monotonic()
+names["ended"] = names["seen"] = 0
+bpy.app.timers.register(look, persistent=True)
+"""
+ENDED = "bpy.app.driver_namespace['ended']"
 
 
 def call(window: Window, operator: str, **values: Any) -> None:
@@ -69,3 +88,12 @@ def build(window: Window, path: Path, **values: Any) -> None:
 def sentences(window: Window, kind: str = "ERROR") -> list[str]:
     """Return what the person was told of a kind, such as ERROR or WARNING."""
     return [text for told, text in window.reports() if told == kind]
+
+
+def seconds_to_the_end(window: Window, act: Callable[[], None]) -> float:
+    """Return how long after the begin of an act the work under way has ended."""
+    window.ask(WATCH)
+    begin = time.monotonic()
+    act()
+    ended: float = window.wait_for(ENDED)
+    return ended - begin

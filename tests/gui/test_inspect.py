@@ -121,9 +121,7 @@ def test_a_click_reads_the_file_marks_the_entry_and_a_detail_comes_into_view(sta
     np.testing.assert_allclose((pooled, sigmas), (rms, rms / w.std()), rtol=6e-3)
     found = re.search(rf"largest: \[(\d+), (\d+)\] = {number} = {number} σ", lines[3]).groups()
     assert found[:2] == (str(row), str(col))
-    np.testing.assert_allclose(
-        [float(x) for x in found[2:]], (entry, entry / w.std()), rtol=6e-3
-    )
+    np.testing.assert_allclose([float(x) for x in found[2:]], (entry, entry / w.std()), rtol=6e-3)
     assert lines[4] == f"rank {rank:,} of {w.size:,}"
     assert window.reports()[-1][1].endswith(lines[4]), "also where the panel is out of sight"
     # The mark lies where the entry is.
