@@ -16,7 +16,7 @@ from ..core.settings import Settings
 from ..scene.build import find_root
 from .job import Working, fail
 from .session import session
-from .view import show_overview
+from .view import hide_startup_cube, show_overview
 
 # The share of the free memory that a build may take without asking.
 SHARE = 0.75
@@ -62,9 +62,7 @@ class Build(Working, bpy.types.Operator):
         if too_much and bpy.app.background:
             raise WeightwalkError(f"{too_much}; choose fewer tensors, or say sure=True")
         session().checkpoint(weights.path, weights.stamp)
-        area = context.area
-        aspect = area.width / area.height if area and area.type == "VIEW_3D" else 16 / 9
-        return _build(context.scene.name, weights.settings(), aspect)
+        return _build(context.scene.name, weights.settings())
 
     def done(self, context: bpy.types.Context, result: tuple[Model, bool]) -> None:
         """Show the whole of a first build; after that, the view is the person's."""
@@ -74,6 +72,7 @@ class Build(Working, bpy.types.Operator):
         # They are about the surfaces before.
         weights.reading = weights.copy_text = weights.refine_plan = ""
         if first:
+            hide_startup_cube(context)
             show_overview(context)
         if model.skips:
             named = f"{printable(model.skips[0].name)} {model.skips[0].reason}"
@@ -83,16 +82,14 @@ class Build(Working, bpy.types.Operator):
         self.report({"INFO"}, f"{printable(model.name)}: {count} surfaces, {faces:,} faces")
 
 
-def _build(
-    name: str, settings: Settings, aspect: float
-) -> Generator[Progress, None, tuple[Model, bool]]:
+def _build(name: str, settings: Settings) -> Generator[Progress, None, tuple[Model, bool]]:
     model = yield from steps(settings)
     # Asked for only now: the person may have removed or renamed it meanwhile.
     scene = bpy.data.scenes.get(name)
     if scene is None:
         raise WeightwalkError(f"the scene {name} is gone")
     first = find_root(scene) is None
-    yield from pipeline.show_steps(scene, model, aspect)
+    yield from pipeline.show_steps(scene, model)
     return model, first
 
 

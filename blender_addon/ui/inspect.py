@@ -281,12 +281,11 @@ class Refine(Working, bpy.types.Operator):
         return refine_steps(surfaces, record, plan, weights.refine_plane, rectangle)
 
     def done(self, context: bpy.types.Context, result: list[bpy.types.Object]) -> None:
-        """Select the new surface."""
+        """Show the new surface; not selected, for the outline would hide its colours."""
         session().forget()
         show_detail(context, result)
         result = result[0]
         for thing in context.selected_objects:
             thing.select_set(False)
-        result.select_set(True)
         context.view_layer.objects.active = result
         self.report({"INFO"}, f"{result.name}: {len(result.data.polygons):,} faces")

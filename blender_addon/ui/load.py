@@ -26,6 +26,12 @@ KINDS = (
     ("experts", "Experts", "COMMUNITY"),
     ("other", "Other", "DOT"),
 )
+CHOICES = [
+    ("all", "All", "All listed weights"),
+    ("none", "None", "No tensor"),
+    ("invert", "Invert", "The listed ones that are not chosen"),
+    *((name, label, f"The listed tensors of this kind: {label}") for name, label, _ in KINDS),
+]
 
 
 class LoadModel(bpy.types.Operator):
@@ -166,19 +172,12 @@ class Choose(bpy.types.Operator):
     bl_label = "Choose Tensors"
     bl_options = {"UNDO"}  # noqa: RUF012
 
-    what: bpy.props.EnumProperty(
-        items=[
-            ("all", "All", "All listed weights"),
-            ("none", "None", "No tensor"),
-            ("invert", "Invert", "The listed ones that are not chosen"),
-            *((name, label, f"The listed {label} tensors") for name, label, _ in KINDS),
-        ]
-    )
+    what: bpy.props.EnumProperty(items=CHOICES)
 
     @classmethod
     def description(cls, _context: bpy.types.Context, properties: Any) -> str:
         """Return the tooltip of one of them."""
-        return cls.bl_rna.properties["what"].enum_items[properties.what].description
+        return next(told for name, _, told in CHOICES if name == properties.what)
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

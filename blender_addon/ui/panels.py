@@ -237,7 +237,7 @@ class InspectPanel(WithSurfaces, bpy.types.Panel):
             write(box, context, line)
         layout.operator(CopyEntry.bl_idname, text="Copy the Largest", icon="COPYDOWN")
         column = layout.column(align=True)
-        column.label(text="Rows and columns to refine:")
+        column.label(text="Row and column to refine:")
         for name in ("refine_from", "refine_to"):
             column.row(align=True).prop(weights, name)
         layout.operator(Refine.bl_idname, icon="ZOOM_IN")

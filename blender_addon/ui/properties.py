@@ -224,7 +224,7 @@ class Weights(bpy.types.PropertyGroup):
         name="From", description="First row and column of the rectangle, in entries", size=2, min=0
     )
     refine_to: bpy.props.IntVectorProperty(
-        name="To", description="Row and column after the last ones, in entries", size=2, min=0
+        name="Before", description="Row and column after the last ones, in entries", size=2, min=0
     )
 
     # --- files ---------------------------------------------------------------------------------

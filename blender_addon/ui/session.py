@@ -73,6 +73,8 @@ class Job:
         if spent < 1.0 or self.fraction < 0.05:
             return ""
         left = spent * (1.0 - self.fraction) / self.fraction
+        if left < 1.0:
+            return ""
         return f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left"
 
 

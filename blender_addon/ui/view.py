@@ -94,6 +94,20 @@ def place_of(context: bpy.types.Context) -> Place | None:
     return None
 
 
+def hide_startup_cube(context: bpy.types.Context) -> None:
+    """Hide the cube that every new file of Blender has, unless a person has done something to it.
+
+    It would stand in the middle of the corridor.
+    """
+    cube = context.scene.objects.get("Cube")
+    if cube is None or cube.type != "MESH" or cube.mode != "OBJECT" or cube.modifiers:
+        return
+    corners = {tuple(round(x, 3) for x in v.co) for v in cube.data.vertices}
+    if cube.matrix_basis.is_identity and corners == set(product((-1.0, 1.0), repeat=3)):
+        cube.hide_set(True)
+        cube.hide_render = True
+
+
 def show_overview(context: bpy.types.Context) -> None:
     """Let the 3D view see the whole corridor; nothing happens without one."""
     place, record = place_of(context), session().record(context.scene)

@@ -108,12 +108,14 @@ def test_faces_of_a_real_model(model_folder, field):
     ("numbers", "said"),
     [
         ((102, 102, 1_190_000, 2.2, 0, 400_000_000),
-         "102 tensors → 1.2 M faces · about 2 s · 0.4 GB"),
-        ((1, 1, 19_987, 0.2, 0, 900), "1 tensor → 20,000 faces · about 1 s · 1 MB"),
+         "102 tensors → 1.2 M faces · about 2 s · 400 MB"),
+        ((1, 1, 19_987, 0.2, 0, 900), "1 tensor → 20,000 faces · about 1 s · 900 B"),
         ((6, 10_000, 95_000, 89.9, 0, 94_000_000),
          "10,000 tensors in 6 fields → 0.1 M faces · about 90 s · 94 MB"),
-        ((1, 12, 3e9, 600, 0, 4e11), "12 tensors in 1 field → 3,000.0 M faces"
+        ((1, 12, 3e9, 600, 0, 4e11), "12 tensors in 1 field → 3.0 billion faces"
          " · about 10 min · 400.0 GB"),
+        ((1, 1, 3e9, 36_000, 0, 2.6e12), "1 tensor → 3.0 billion faces"
+         " · about 10 hours · 2.6 TB"),
     ],
 )  # fmt: skip
 def test_a_line_for_the_panel(numbers, said):

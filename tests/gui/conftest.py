@@ -57,10 +57,10 @@ def running(blender, profile, tmp_path_factory) -> Iterator[Window]:
 
 
 @pytest.fixture
-def window(running, request, tmp_path) -> Iterator[Window]:
+def window(running, request, tmp_path_factory) -> Iterator[Window]:
     """Blender's window with a new file; at the end, that nothing was a Python traceback."""
     where = os.environ.get("WEIGHTWALK_SCREENSHOTS")
-    running.start_anew(Path(where or tmp_path) / request.node.name)
+    running.start_anew(Path(where or tmp_path_factory.mktemp("pictures")) / request.node.name)
     before = len(running.log())
     yield running
     running.screenshot("end")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,6 +134,14 @@ def test_every_field_of_the_panel_has_a_tooltip(weights):
             assert all(i.description for i in field.enum_items), name
 
 
+def test_every_quick_choice_has_its_own_tooltip(bpy):
+    from weightwalk.ui.load import Choose
+
+    choices = bpy.ops.weightwalk.choose.get_rna_type().properties["what"].enum_items
+    told = {Choose.description(bpy.context, SimpleNamespace(what=c.identifier)) for c in choices}
+    assert len(told) == len(choices) == 9
+
+
 # --- building ---------------------------------------------------------------------------------
 
 
@@ -172,6 +181,15 @@ def test_a_rebuild_replaces_surfaces_and_keeps_what_the_person_made(weights, bpy
     assert mine.name in scene.objects
     assert (light.location.x, light.data.energy) == (12.5, 99.0)
     assert len(bpy.data.meshes) == meshes
+
+
+def test_the_cube_of_a_new_file_is_hidden_and_one_that_was_moved_is_not(bpy, checkpoint):
+    for moved in (0.0, 2.5):
+        bpy.ops.wm.read_factory_settings()
+        bpy.data.objects["Cube"].location.x = moved
+        load(bpy, checkpoint, build=True)
+        cube = bpy.data.objects["Cube"]
+        assert (cube.hide_get(), cube.hide_render) == (not moved, not moved)
 
 
 # --- bad input --------------------------------------------------------------------------------
@@ -216,7 +234,7 @@ def test_a_choice_beyond_memory_is_refused_with_the_figure(bpy, tmp_path):
     weights = bpy.context.scene.weightwalk
     weights.rows = weights.cols = 4096
     weights.faces = 100_000_000
-    assert re.search(r"needs about \d+\.\d GB of memory, and \S+ GB are free", said_by(
+    assert re.search(r"needs about \d\.\d TB of memory, and \S+ GB are free", said_by(
         bpy.ops.weightwalk.build))  # fmt: skip
     assert not surfaces(bpy)
 
