@@ -175,15 +175,19 @@ class Session:
         """Leave nothing behind."""
         if self.job is not None:
             self.end_job(self.job)
+        self._wait_no_more()
         for tidy in self.at_end:
             tidy()
 
     def soon(self, what: Callable[[], None]) -> None:
         """Call something in a moment, and not what waited for that before."""
-        if self._waiting is not None and bpy.app.timers.is_registered(self._waiting):
-            bpy.app.timers.unregister(self._waiting)
+        self._wait_no_more()
         self._waiting = what
         bpy.app.timers.register(what, first_interval=0.3)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None and bpy.app.timers.is_registered(self._waiting):
+            bpy.app.timers.unregister(self._waiting)
 
     def end_job(self, job: Job) -> None:
         """Forget a job that is done or stopped."""
