@@ -66,7 +66,7 @@ def refine_steps(
     fine = refine_plan(tensor, *rectangle, matrix_of(plan, plane))
     # No objects are held from one step to the next: a person may remove them meanwhile.
     names = [thing.name for thing in surfaces]
-    made = yield from _cut(fine, record, _shared_sigma(surfaces[0]))
+    made = yield from _cut(fine, record, shared_sigma(surfaces[0], record))
     surfaces = standing(names)
     placement = detail_placement(surfaces, fine.shape)
     layout = Layout({fine.name: placement}, {}, (), record.low, record.high)
@@ -81,17 +81,19 @@ def refine_steps(
     return (yield from stand_steps(names, exhibits, _said(exhibits[0], rectangle), corners))
 
 
-def _shared_sigma(surface: bpy.types.Object) -> float | None:
-    """Return the σ that all tensors share; a plane of zeros alone notes 0."""
+def shared_sigma(surface: bpy.types.Object, record: Record) -> float | None:
+    """Return the σ that all tensors of a build share, or None where each has its own."""
+    if record.settings.field.sigma != "all":
+        return None
+    # A plane of zeros alone notes 0.
     return next((sigma for sigma in surface["sigma"] if sigma > 0.0), None)
 
 
 def _cut(
-    fine: Plan, record: Record, sigma: float | None
+    fine: Plan, record: Record, shared: float | None
 ) -> Generator[Progress, None, list[Surface]]:
     settings = record.settings
     options = replace(settings.field, kind="slab", rows=None, cols=None, smooth=0.0)
-    shared = sigma if options.sigma == "all" else None
     # A budget for a volume would be too much for a plate.
     cut = settings.surface if settings.field.kind == "slab" else SurfaceSettings()
     now = Progress("surfaces", 0, 1, printable(fine.name))

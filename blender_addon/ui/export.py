@@ -15,12 +15,12 @@ from ..core.record import Record
 from ..core.settings import OutputSettings
 from ..files import REPORT, file_name
 from ..scene.ours import find_root, objects_in, ours_among
-from .job import Working
+from .job import WorkingOnSurfaces
 from .preferences import cache_folder
 from .session import absolute, session, visible_surfaces
 
 
-class Export(Working, bpy.types.Operator):
+class Export(WorkingOnSurfaces, bpy.types.Operator):
     """Write the surfaces, as they stand, and a report of what they are"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.export"
@@ -29,14 +29,6 @@ class Export(Working, bpy.types.Operator):
 
     sure: bpy.props.BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
     shares: ClassVar = {"surfaces": 0.3, "files": 0.7}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """With surfaces in the scene."""
-        if session().record(context.scene) is None:
-            cls.poll_message_set("build a model first")
-            return False
-        return super().poll(context)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Ask before files of the same names are replaced."""

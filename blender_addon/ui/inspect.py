@@ -18,11 +18,11 @@ from ..core.model import Progress
 from ..core.readers import printable
 from ..core.reading import Reading
 from ..core.record import Record
-from ..refine import refine_steps
+from ..refine import refine_steps, shared_sigma
 from ..scene.detail import mark_entry
 from ..scene.mesh import CELL
 from ..scene.ours import find_root, run_of
-from .job import Working, fail
+from .job import WorkingOnSurfaces, fail
 from .session import is_surface, session, visible_surfaces
 from .view import show_detail
 
@@ -37,7 +37,7 @@ class Hit:
     cell: int
 
 
-class Inspect(Working, bpy.types.Operator):
+class Inspect(WorkingOnSurfaces, bpy.types.Operator):
     """Click a surface and read the weights under it, out of the file"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.inspect"
@@ -54,14 +54,6 @@ class Inspect(Working, bpy.types.Operator):
     cell: bpy.props.IntProperty(
         name="Cell", description="For scripts: flat index of the cell", options={"SKIP_SAVE"}
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """With surfaces in the scene."""
-        if session().record(context.scene) is None:
-            cls.poll_message_set("build a model first")
-            return False
-        return super().poll(context)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Wait for a click."""
@@ -124,9 +116,7 @@ class Inspect(Working, bpy.types.Operator):
         plan = plan_of(record, surface["plan"])
         if not 0 <= self.cell < np.prod(plan.shape):
             raise WeightwalkError(f"{self.surface}: there is no cell {self.cell}")
-        one = record.settings.field.sigma == "all"
-        # An empty plane has no σ of its own.
-        shared = next((s for s in surface["sigma"] if s > 0), None) if one else None
+        shared = shared_sigma(surface, record)
         return _with_plan(plan, read_cell(plan, record.settings.field, self.cell, shared))
 
     def done(self, context: bpy.types.Context, result: tuple[Plan, Reading]) -> None:
@@ -251,7 +241,7 @@ class CopyEntry(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class Refine(Working, bpy.types.Operator):
+class Refine(WorkingOnSurfaces, bpy.types.Operator):
     """Build this rectangle again with a cell an entry, above the coarse surface"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.refine"
@@ -262,7 +252,7 @@ class Refine(Working, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """After a cell was looked at."""
-        if not context.scene.weightwalk.refine_plan or session().record(context.scene) is None:
+        if not context.scene.weightwalk.refine_plan:
             cls.poll_message_set("inspect a cell first")
             return False
         return super().poll(context)
@@ -284,8 +274,7 @@ class Refine(Working, bpy.types.Operator):
         """Show the new surface; not selected, for the outline would hide its colours."""
         session().forget()
         show_detail(context, result)
-        result = result[0]
         for thing in context.selected_objects:
             thing.select_set(False)
-        context.view_layer.objects.active = result
-        self.report({"INFO"}, f"{result.name}: {len(result.data.polygons):,} faces")
+        detail = context.view_layer.objects.active = result[0]
+        self.report({"INFO"}, f"{detail.name}: {len(detail.data.polygons):,} faces")

@@ -16,6 +16,14 @@ from .session import Job, session
 BUSY = "something is being built: wait for it, or press Cancel"
 
 
+def idle(operator: Any) -> bool:
+    """Return whether no work is under way, and say so in the operator's tooltip."""
+    if session().job is None:
+        return True
+    operator.poll_message_set(BUSY)
+    return False
+
+
 class Working:
     """Base of operators that work for longer than a blink.
 
@@ -38,10 +46,7 @@ class Working:
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """One piece of work at a time."""
-        if session().job is not None:
-            cls.poll_message_set(BUSY)
-            return False
-        return True
+        return idle(cls)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Begin, and go on with each tick of a timer."""
@@ -125,6 +130,18 @@ class Working:
             session().end_job(self._job)
             self._job = None
             redraw(context)
+
+
+class WorkingOnSurfaces(Working):
+    """Base of those that need surfaces in the scene."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With something built."""
+        if session().record(context.scene) is None:
+            cls.poll_message_set("build a model first")
+            return False
+        return super().poll(context)
 
 
 def fail(operator: Any, error: Exception) -> set[str]:

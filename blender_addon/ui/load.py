@@ -10,10 +10,10 @@ import bpy
 from ..core.errors import WeightwalkError
 from ..core.estimate import size_text
 from ..core.readers import Checkpoint, Tensor, open_checkpoint, printable
-from .job import BUSY, fail
+from .job import fail, idle
 from .preferences import preferences, recent_models, remember_model
 from .properties import Weights
-from .session import absolute, session
+from .session import absolute
 
 # A sidebar this wide, in pixels at a scale of one, has room for all columns of the list.
 WIDE = 420
@@ -60,10 +60,7 @@ class LoadModel(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Not while a model is built."""
-        if session().job is not None:
-            cls.poll_message_set(BUSY)
-            return False
-        return True
+        return idle(cls)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Let the person choose, unless a file was dropped or is a recent one."""

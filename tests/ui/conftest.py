@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from .operators import load
+
 
 @pytest.fixture(scope="session")
 def tensors():
@@ -45,3 +47,10 @@ def bpy(tmp_path, monkeypatch):
     yield bpy
     weightwalk.unregister()
     bpy.ops.wm.read_factory_settings(use_empty=True)
+
+
+@pytest.fixture
+def weights(bpy, checkpoint):
+    """Return the scene's properties, with the model loaded and nothing built."""
+    assert load(bpy, checkpoint) == {"FINISHED"}
+    return bpy.context.scene.weightwalk
