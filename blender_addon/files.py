@@ -60,8 +60,11 @@ class Viewer(Protocol):
 
 def file_name(model: str, output: OutputSettings) -> str:
     """Return the name of the files without ending: the asked one, or the model's made safe."""
-    if output.name is not None:
-        return output.name
+    return safe_name(model) if output.name is None else output.name
+
+
+def safe_name(model: str) -> str:
+    """Return a model's name as one that every file system takes."""
     safe = "".join(c if c.isalnum() or c in "-_. " else "-" for c in model).strip(" .-")
     return safe[:120] or "weights"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.errors import MissingDependencyError, WeightwalkError
-from .core.model import Model, Progress, captions, steps
+from .core.legend import captions
+from .core.model import Model, Progress, steps
 from .core.record import Record
 from .core.report import make_report, report_of
 from .core.settings import OutputSettings, Settings
@@ -295,19 +296,19 @@ def _notes(picture: Path, output: OutputSettings, used: str) -> list[str]:
 def _check(output: OutputSettings) -> None:
     """Find out what is missing before any work is done."""
     if output.needs_blender:
-        _require_blender(output)
+        require_blender(" and ".join(k for k in output.formats if k in {"png", "blend"}))
     if "glb" in output.formats and output.compression == "draco":
         from .core.writers.encoding import draco_module
 
         draco_module()
 
 
-def _require_blender(output: OutputSettings) -> None:
+def require_blender(wanted: str) -> None:
+    """Raise `MissingDependencyError` where there is no Blender for what is wanted."""
     try:
         with held_signals(), silence():
             import bpy  # noqa: F401
     except ImportError:
-        wanted = " and ".join(k for k in output.formats if k in {"png", "blend"})
         raise MissingDependencyError(
             f"to write {wanted} takes Blender: install weightwalk[blender] on Python 3.11 or 3.13, "
             "or run batch/driver.py inside Blender"

@@ -21,6 +21,10 @@ class SelectionError(BadInputError):
     """A filter matches no tensor; the message says what is there."""
 
 
+class SeriesError(BadInputError):
+    """Checkpoints do not make a series: too few of them, or not of one training run."""
+
+
 class SettingsError(BadInputError):
     """A setting is out of its range or contradicts another."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from .color import ColorScale, scale_for
+from .fields import Plan
 from .geometry import Shape, measure
 from .layout import Layout, Placement, is_strip, to_scene
-from .settings import ColorMap
+from .settings import ColorMap, FieldSettings
 from .stages import Ticks, finish
 from .surfaces import Surface
 from .writers import MeshPart
@@ -97,23 +99,29 @@ def place_steps(surface: Surface, layout: Layout, scale: ColorScale, model: str)
 
 def provenance(surface: Surface, model: str) -> dict[str, Any]:
     """Return where a surface comes from, in words that JSON and Blender can hold."""
-    field, plan = surface.field, surface.field.plan
+    field = surface.field
+    return plan_provenance(field.plan, field.settings, model) | {
+        "sign": surface.sign,
+        "level": surface.level,
+        "sigma": [float(s) for s in dict.fromkeys(field.sigmas)],
+        "lowest": field.low if isfinite(field.low) else "none",
+        "highest": field.high if isfinite(field.high) else "none",
+    }
+
+
+def plan_provenance(plan: Plan, settings: FieldSettings, model: str) -> dict[str, Any]:
+    """Return where a field comes from, whatever becomes of it."""
     tensors = [part.tensor for part in plan.parts]
     return {
         "model": model,
         "file": ", ".join(dict.fromkeys(t.file.name for t in tensors)),
-        "tensor": ", ".join(t.name for t in tensors),
+        "tensor": ", ".join(dict.fromkeys(t.name for t in tensors)),
         "shape": "x".join(map(str, tensors[0].shape)),
         "dtype": ", ".join(dict.fromkeys(t.dtype for t in tensors)),
         "field": plan.kind,
         "role": plan.role,
         "layer": -1 if plan.layer is None else plan.layer,
         "grid": "x".join(map(str, plan.shape)),
-        "pooling": field.settings.pool,
-        "smoothing": field.settings.smooth,
-        "sign": surface.sign,
-        "level": surface.level,
-        "sigma": [float(s) for s in dict.fromkeys(field.sigmas)],
-        "lowest": field.low,
-        "highest": field.high,
+        "pooling": settings.pool,
+        "smoothing": settings.smooth,
     }

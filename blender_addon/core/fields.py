@@ -18,7 +18,7 @@ Values are pooled entries divided by σ, the standard deviation of all finite en
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -296,10 +296,8 @@ def build_steps(
     plan: Plan, settings: FieldSettings, shared_sigma: float | None = None
 ) -> Ticks[Field]:
     """Do what `build` does, a step at a time."""
-    pooled: list[Pooled] = []
-    for p in plan.parts:
-        pooled += [(yield from pool_steps(p.tensor, p.row_edges, p.col_edges, settings.pool))]
-    reasons = [_empty(part, grid) for part, grid in zip(plan.parts, pooled, strict=True)]
+    pooled = yield from pool_parts(plan, settings)
+    reasons = [why_empty(part, grid) for part, grid in zip(plan.parts, pooled, strict=True)]
     if all(reasons):
         raise EmptyFieldError("; ".join(dict.fromkeys(reasons)))
     sigmas, notes = [], []
@@ -307,6 +305,46 @@ def build_steps(
         sigmas.append(0.0 if reason else shared_sigma or grid.moments.sigma)
         if reason:
             notes.append(f"{printable(part.tensor.name)}: {reason}; its plane is empty")
+    return (yield from compose_steps(plan, settings, pooled, sigmas, notes))
+
+
+def pool_parts(plan: Plan, settings: FieldSettings) -> Ticks[list[Pooled]]:
+    """Read and pool the tensors of a plan, in the order of its parts."""
+    pooled: list[Pooled] = []
+    for p in plan.parts:
+        pooled += [(yield from pool_steps(p.tensor, p.row_edges, p.col_edges, settings.pool))]
+    return pooled
+
+
+def compose_steps(
+    plan: Plan,
+    settings: FieldSettings,
+    pooled: Sequence[Pooled],
+    sigmas: Sequence[float],
+    notes: Sequence[str] = (),
+) -> Ticks[Field]:
+    """Put pooled tensors together, a step at a time.
+
+    Parameters
+    ----------
+    plan : Plan
+    settings : FieldSettings
+    pooled : sequence of Pooled
+        One for each part; at least one has a finite entry.
+    sigmas : sequence of float
+        What each part is divided by, in its tensor's unit; 0 leaves its planes empty.
+    notes : sequence of str
+
+    Returns
+    -------
+    Field
+
+    Raises
+    ------
+    EmptyFieldError
+        Single precision cannot hold the values.
+    """
+    notes = list(notes)
     cells = np.zeros(plan.shape, np.float32)
     nonfinite = np.zeros(plan.shape, np.bool_)
     plane = 0
@@ -336,15 +374,15 @@ def build_steps(
         tuple(s for part, s in zip(plan.parts, sigmas, strict=True) for _ in part.windows),
         sum(grid.nan for grid in pooled),
         sum(grid.inf for grid in pooled),
-        min(grid.low for grid in seen),
-        max(grid.high for grid in seen),
+        min((grid.low for grid in seen), default=math.nan),
+        max((grid.high for grid in seen), default=math.nan),
         tuple(notes),
     )
     smoothed = yield from smooth(cells, settings.smooth, nonfinite)
     return Field(info, smoothed, cells, nonfinite)
 
 
-def _empty(part: Part, grid: Pooled) -> str:
+def why_empty(part: Part, grid: Pooled) -> str:
     """Return why a tensor gives no field, or nothing."""
     if part.entries == 0:
         return "has no entries"

@@ -113,8 +113,8 @@ def steps(settings: Settings) -> Steps:
         plans, unfit = make_plans(tensors, settings.field)
         skips += unfit
         chosen = settings.selection.patterns or settings.selection.names
-        left_out = [] if chosen else _left_out(checkpoint, tensors, plans)
-        yield from _imports(stages)
+        left_out = [] if chosen else unplanned(checkpoint, tensors, plans)
+        yield from imports(stages)
         surfaces, empty, notes = yield from _surfaces(plans, settings, stages)
     skips += empty
     if not surfaces:
@@ -129,16 +129,18 @@ def steps(settings: Settings) -> Steps:
     )  # fmt: skip
 
 
-class _Bar:
+class Bar:
     """Turns the ticks of some work into progress of a stage, and times it."""
 
     def __init__(self, stages: Stages, stage: str, total: int) -> None:
         self.stages, self.stage, self.total, self.done = stages, stage, total, 0
 
     def at(self, what: str) -> Progress:
+        """Return how far the stage is."""
         return Progress(self.stage, min(self.done, self.total), self.total, printable(what))
 
     def follow(self, stage: str, work: Ticks[T], what: str) -> Generator[Progress, None, T]:
+        """Do some work, timed as part of a stage, and return its result."""
         while True:
             with self.stages.time(stage):
                 try:
@@ -149,7 +151,7 @@ class _Bar:
             yield self.at(what)
 
 
-def _imports(stages: Stages) -> Generator[Progress, None, None]:
+def imports(stages: Stages) -> Generator[Progress, None, None]:
     """Import what the stages to come need, so that these tell the time of the work.
 
     An import cannot be cut: from a cold disk, once a session, one may take longer than a blink.
@@ -171,9 +173,9 @@ def _surfaces(
     sigma = None
     if settings.field.sigma == "all":
         entries = sum(tensor.size for tensor in tensors_of(plans))
-        bar = _Bar(stages, "measure σ", entries)
+        bar = Bar(stages, "measure σ", entries)
         sigma = yield from bar.follow("measure", shared_sigma(plans), "all tensors")
-    bar, end = _Bar(stages, "surfaces", sum(map(_work, plans))), 0
+    bar, end = Bar(stages, "surfaces", sum(map(work_of, plans))), 0
     for plan in plans:
         yield bar.at(plan.name)
         try:
@@ -191,12 +193,12 @@ def _surfaces(
             if field.info.nan or field.info.inf:
                 name = printable(plan.name)
                 notes.append(f"{name}: {field.info.nan} NaN and {field.info.inf} infinite entries")
-        end += _work(plan)
+        end += work_of(plan)
         bar.done = end
     return surfaces, skips, notes
 
 
-def _work(plan: Plan) -> int:
+def work_of(plan: Plan) -> int:
     """Return how long a plan takes, in the time that it takes to read an entry."""
     voxels = prod(plan.shape) * (SLAB_PLANES if plan.kind == "slab" else 1)
     return sum(part.entries for part in plan.parts) + ENTRIES_PER_VOXEL * voxels
@@ -205,7 +207,7 @@ def _work(plan: Plan) -> int:
 def _place(
     surfaces: list[Surface], settings: Settings, stages: Stages, model: str
 ) -> Generator[Progress, None, tuple[Layout, ColorScale, tuple[Exhibit, ...]]]:
-    bar = _Bar(stages, "place", sum(len(s.mesh.faces) for s in surfaces))
+    bar = Bar(stages, "place", sum(len(s.mesh.faces) for s in surfaces))
     yield bar.at("colour scale")
     with stages.time("place"):
         scale = color_scale(surfaces, settings.colors)
@@ -222,49 +224,7 @@ def _place(
     return layout, scale, tuple(exhibits)
 
 
-def captions(model: Model) -> tuple[str, ...]:
-    """Return the legend's lines: what is seen, in what unit, at which level, and what is not."""
-    settings = model.settings
-    sign = "with" if settings.field.signed else "without"
-    pooling = {
-        "rms": "root mean square of the weights under a cell",
-        "absmax": f"largest weight under a cell, {sign} its sign,",
-        "mean": f"mean of the weights under a cell, {sign} its sign,",
-    }[settings.field.pool]
-    planes = {
-        "slab": "each plate is one tensor; it is thicker where its weights are larger",
-        "depth": "each plane is a layer: what runs through is used by every layer",
-        "heads": "each plane is a head: what runs through is used by every head",
-        "experts": "each plane is an expert: what runs through is used by every expert",
-    }[settings.field.kind]
-    unit = "its tensor's" if settings.field.sigma == "tensor" else "all tensors'"
-    budget = settings.surface.budget(settings.field.kind)
-    why = f"; each level spends at most {budget:,} faces" if budget else ""
-    lines = [planes, f"solid where the {pooling} lies {_levels(model)}"]
-    lines.append(f"σ is {unit} standard deviation{why}")
-    if settings.field.smooth:
-        lines.append(f"smoothed by a Gaussian of {settings.field.smooth:g} cells")
-    if model.skips:
-        first = f"{printable(model.skips[0].name, 60)} {printable(model.skips[0].reason, 60)}"
-        more = f", and {len(model.skips) - 1} more in the report" if len(model.skips) > 1 else ""
-        lines.append(f"not shown: {first}{more}")
-    return tuple(lines)
-
-
-def _levels(model: Model) -> str:
-    """Say beyond which levels there is something, for matrices and vectors apart."""
-    beyond = "beyond ±" if model.settings.field.signed else "above "
-    said = []
-    for strips in (False, True):
-        cut = [e for e in model.exhibits if e.surface.sign and e.placement.strip is strips]
-        levels = [e.surface.level for e in cut]
-        if levels:
-            low, high = f"{min(levels):.2f}", f"{max(levels):.2f}"
-            said.append(beyond + (f"{low} σ" if low == high else f"{low} to {high} σ"))
-    return f"{said[0]} (vectors: {said[1]})" if len(said) == 2 else "".join(said)
-
-
-def _left_out(checkpoint: Checkpoint, chosen: list[Tensor], plans: list[Plan]) -> list[str]:
+def unplanned(checkpoint: Checkpoint, chosen: list[Tensor], plans: list[Plan]) -> list[str]:
     """Say which tensors nobody excluded and yet no plan has."""
     notes = []
     integers = [t.name for t in checkpoint.values() if t.decodable and not t.is_float]

@@ -165,7 +165,8 @@ _WHY_NOT = {
 }
 
 
-def _whole(tensor: Tensor, grid: Grid) -> Part:
+def whole(tensor: Tensor, grid: Grid) -> Part:
+    """Return a tensor as one plane, on at most so many rows and columns of cells."""
     rows, cols = matrix_shape(tensor.shape)
     r, c = cell_edges(rows, grid[0]), cell_edges(cols, grid[1])
     return Part(tensor, r, c, ((slice(0, len(r) - 1), slice(0, len(c) - 1)),))
@@ -177,7 +178,7 @@ def _slabs(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
         if 0 in t.shape:
             skips.append(Skip(t.name, "has no entries"))
         else:
-            part = _whole(t, grid)
+            part = whole(t, grid)
             plans.append(Plan(t.name, "slab", t.role, t.names.group, t.layer, (part,), ("",)))
     return plans, skips
 
@@ -210,7 +211,7 @@ def _depths(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
         plans.append(
             Plan(
                 name, "depth", role, group, None,
-                tuple(_whole(t, grid) for t in stack),
+                tuple(whole(t, grid) for t in stack),
                 tuple(f"layer {t.layer}" for t in stack),
             )
         )  # fmt: skip
@@ -267,7 +268,7 @@ def _experts(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]
         plans.append(
             Plan(
                 _label("experts", group, place, role, size), "experts", role, group, layer,
-                tuple(_whole(t, grid) for t in stack),
+                tuple(whole(t, grid) for t in stack),
                 tuple(f"expert {t.names.expert}" for t in stack),
             )
         )  # fmt: skip

@@ -6,10 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from .animation import Animation, Growing
 from .color import ColorScale
 from .errors import BadInputError
 from .layout import Stop, Vector
-from .model import Model, captions
+from .legend import captions
+from .model import Model
 from .plain import from_plain, to_plain
 from .plans import Skip
 from .settings import Settings
@@ -39,6 +41,8 @@ class Record:
         The legend's lines.
     skips : tuple of Skip
     notes : tuple of str
+    series : Growing or None
+        Of a training run: its steps, and what is locked.
     """
 
     model: str
@@ -52,6 +56,7 @@ class Record:
     captions: tuple[str, ...]
     skips: tuple[Skip, ...]
     notes: tuple[str, ...]
+    series: Growing | None = None
 
     @classmethod
     def of(cls, model: Model) -> Record:
@@ -61,6 +66,16 @@ class Record:
             model.name, str(model.settings.model.absolute()), model.stamp, model.settings,
             model.scale, layout.stops, layout.low, layout.high,
             captions(model), model.skips, tuple(model.notes),
+        )  # fmt: skip
+
+    @classmethod
+    def of_animation(cls, animation: Animation) -> Record:
+        """Return the record of a training run."""
+        layout, build = animation.layout, animation.settings.build
+        return cls(
+            animation.name, str(build.model.absolute()), "", build,
+            animation.lock.scale, layout.stops, layout.low, layout.high,
+            animation.captions, animation.skips, tuple(animation.notes), Growing.of(animation),
         )  # fmt: skip
 
     def to_json(self) -> str:

@@ -63,8 +63,8 @@ def report_of(
     return {
         "schema_version": SCHEMA_VERSION,
         "model": record.model,
-        "settings": _settings(record.settings, output),
-        "versions": versions | _versions(),
+        "settings": {**to_plain(filled_settings(record.settings)), "output": to_plain(output)},
+        "versions": versions | versions_here(),
         "scale": {
             "unit": "σ",
             **to_plain(record.scale),
@@ -73,27 +73,32 @@ def report_of(
         "surfaces": list(entries),
         "skipped": to_plain(record.skips),
         "notes": list(record.notes),
-        "stages": {
-            name: {"seconds": round(stage.seconds, 6), "bytes": stage.bytes}
-            for name, stage in stages.by_name.items()
-        },
-        "files": [_file(path) for path in files],
+        "stages": stage_entries(stages),
+        "files": [file_entry(path) for path in files],
     }
 
 
-def _settings(settings: Settings, output: OutputSettings) -> dict[str, Any]:
+def stage_entries(stages: Stages) -> dict[str, Any]:
+    """Return seconds and bytes of each stage."""
+    return {
+        name: {"seconds": round(stage.seconds, 6), "bytes": stage.bytes}
+        for name, stage in stages.by_name.items()
+    }
+
+
+def filled_settings(settings: Settings) -> Settings:
     """Return the settings with their defaults filled in."""
     rows, cols = settings.field.grid
     faces = settings.surface.budget(settings.field.kind)
-    filled = replace(
+    return replace(
         settings,
         field=replace(settings.field, rows=rows, cols=cols),
         surface=replace(settings.surface, faces=faces),
     )
-    return {**to_plain(filled), "output": to_plain(output)}
 
 
-def _versions() -> dict[str, str]:
+def versions_here() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the surfaces depend on."""
     found = {"python": platform.python_version()}
     for package in ("numpy", "scikit-image", "scipy", "DracoPy"):
         try:
@@ -123,8 +128,8 @@ def surface_entry(exhibit: Exhibit) -> dict[str, Any]:
         "part": {1: "positive", -1: "negative", 0: "nonfinite"}[surface.sign],
         "pooling": surface.field.settings.pool,
         "sigma": list(surface.field.sigmas),
-        "lowest": surface.field.low,
-        "highest": surface.field.high,
+        "lowest": surface.field.low if np.isfinite(surface.field.low) else None,
+        "highest": surface.field.high if np.isfinite(surface.field.high) else None,
         "nan": surface.field.nan,
         "inf": surface.field.inf,
         "level": surface.level if surface.sign else None,
@@ -142,7 +147,8 @@ def surface_entry(exhibit: Exhibit) -> dict[str, Any]:
     }
 
 
-def _file(path: Path) -> dict[str, Any]:
+def file_entry(path: Path) -> dict[str, Any]:
+    """Return a file's name, size and checksum."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}

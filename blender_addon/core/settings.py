@@ -8,13 +8,16 @@ from typing import Literal, get_args
 
 from .errors import SettingsError
 
-FieldKind = Literal["slab", "depth", "heads", "experts"]
+FieldKind = Literal["slab", "depth", "heads", "experts", "time"]
 Pooling = Literal["rms", "absmax", "mean"]
 SigmaScope = Literal["tensor", "all"]
 ColorMap = Literal["ember", "ice", "gray"]
 Format = Literal["stl", "glb", "png", "blend"]
 Compression = Literal["draco", "quantize", "none"]
 Engine = Literal["workbench", "cycles", "eevee"]
+View = Literal["iso", "relief", "time"]
+Delta = Literal["none", "first", "previous"]
+Moving = Literal["glb", "gif", "mp4", "frames", "blend"]
 
 SLAB_GRID = 64
 VOLUME_GRID = 256
@@ -147,7 +150,18 @@ class SurfaceSettings:
         """Return the face budget of one field, or None where a level or quantile was given."""
         if self.level is not None or self.quantile is not None:
             return None
-        return self.faces or (SLAB_FACES if kind == "slab" else VOLUME_FACES)
+        # Worldlines are lines: with more faces they would be a block.
+        return self.faces or (SLAB_FACES if kind in {"slab", "time"} else VOLUME_FACES)
+
+
+def check_file_name(name: str | None) -> None:
+    """Raise `SettingsError` where a text cannot be a file's name without ending; None is none."""
+    if name is None:
+        return
+    if not name or name in {".", ".."} or set(name) & set('/\\:*?"<>|\0\n\r'):
+        raise SettingsError(f"name: {name[:80]!r} cannot be a file name")
+    if len(name.encode("utf-8", "replace")) > 200:
+        raise SettingsError("name: longer than 200 bytes cannot be a file name")
 
 
 @dataclass(frozen=True)
@@ -194,12 +208,7 @@ class OutputSettings:
         for name in self.formats:
             _one_of("export", name, Format)
         _one_of("glb-compression", self.compression, Compression)
-        if self.name is not None and (
-            not self.name or self.name in {".", ".."} or set(self.name) & set('/\\:*?"<>|\0\n\r')
-        ):
-            raise SettingsError(f"name: {self.name[:80]!r} cannot be a file name")
-        if self.name is not None and len(self.name.encode("utf-8", "replace")) > 200:
-            raise SettingsError("name: longer than 200 bytes cannot be a file name")
+        check_file_name(self.name)
 
     @property
     def needs_blender(self) -> bool:
@@ -229,3 +238,131 @@ class Settings:
 
     def __post_init__(self) -> None:
         _one_of("colors", self.colors, ColorMap)
+
+
+@dataclass(frozen=True)
+class FlightSettings:
+    """How the camera flies the corridor.
+
+    Attributes
+    ----------
+    start, end : str
+        Names of the stops ("layer 3") between which it flies; "" for the first and the last.
+    speed : float or None
+        In metres a second; None arrives with the last frame.
+    look_at : str
+        Name of the stop that it looks at all the way; "" looks ahead.
+    """
+
+    start: str = ""
+    end: str = ""
+    speed: float | None = None
+    look_at: str = ""
+
+    def __post_init__(self) -> None:
+        if self.speed is not None and not 0.01 <= self.speed <= 10_000.0:
+            raise SettingsError(f"speed: {self.speed} is not between 0.01 and 10000 m/s")
+
+
+@dataclass(frozen=True)
+class TimelineSettings:
+    """Frames of each step, the first frame, frames a second, and how the camera flies, if it does.
+
+    Blender has frames from 0 to 1,048,574.
+    """
+
+    frames: int = 12
+    start: int = 1
+    fps: int = 24
+    flight: FlightSettings | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, least, most in (
+            ("frames", self.frames, 1, 10_000),
+            ("start", self.start, 0, 1_000_000),
+            ("fps", self.fps, 1, 240),
+        ):
+            if not least <= value <= most:
+                raise SettingsError(f"{what}: {value} is not between {least} and {most}")
+
+
+@dataclass(frozen=True)
+class AnimationSettings:
+    """A series of checkpoints, and how it becomes an animation.
+
+    Attributes
+    ----------
+    targets : tuple of str
+        A folder, a pattern, or checkpoints one by one.
+    build : Settings
+        How each step is seen; its model is the folder that holds the series.
+    view : {"iso", "relief", "time"}
+        Surfaces that come and go; terrain that flows; or one still surface with the steps as its
+        third axis.
+    delta : {"none", "first", "previous"}
+        Weights, or how they differ from those of the first or of the previous step.
+    timeline : TimelineSettings
+    """
+
+    targets: tuple[str, ...]
+    build: Settings
+    view: View = "iso"
+    delta: Delta = "none"
+    timeline: TimelineSettings = TimelineSettings()
+
+    def __post_init__(self) -> None:
+        _one_of("view", self.view, View)
+        _one_of("delta", self.delta, Delta)
+        if not self.targets:
+            raise SettingsError("series: no folder and no file is given")
+        kind = self.build.field.kind
+        if self.view == "relief" and kind != "slab":
+            raise SettingsError(f"view: a relief shows one matrix; it cannot show {kind} fields")
+        if (self.view == "time") != (kind == "time"):
+            raise SettingsError("view: time fields and the view time go together")
+        if self.delta != "none" and not self.build.field.signed:
+            raise SettingsError(
+                "delta: change has a sign, which the root mean square loses; pool by mean or absmax"
+            )
+
+
+@dataclass(frozen=True)
+class AnimationOutput:
+    """What of an animation is written where.
+
+    Attributes
+    ----------
+    directory : Path
+        Made when it is not there.
+    formats : tuple of {"glb", "gif", "mp4", "frames", "blend"}
+    name : str or None
+        File name without ending; None stands for the series' own name.
+    compression : {"draco", "quantize", "none"}
+        Of the GLB; a relief's is always "quantize".
+    render : RenderSettings
+    dataset : Path or None
+        Folder for the shapes of every step as arrays.
+    """
+
+    directory: Path
+    formats: tuple[Moving, ...] = ("glb", "gif")
+    name: str | None = None
+    compression: Compression = "draco"
+    render: RenderSettings = field(default_factory=lambda: RenderSettings(width=960, height=540))
+    dataset: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            _one_of("export", name, Moving)
+        _one_of("glb-compression", self.compression, Compression)
+        check_file_name(self.name)
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether pictures have to be rendered."""
+        return bool({"gif", "mp4", "frames"} & set(self.formats))
+
+    @property
+    def needs_blender(self) -> bool:
+        """Whether any of the formats can only come out of Blender."""
+        return self.needs_frames or "blend" in self.formats

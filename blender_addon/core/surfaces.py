@@ -109,12 +109,17 @@ def extract(field: Field, settings: SurfaceSettings) -> list[Surface]:
     return finish(extract_steps(field, settings))
 
 
-def extract_steps(field: Field, settings: SurfaceSettings) -> Ticks[list[Surface]]:
-    """Do what `extract` does, a step at a time."""
+def extract_steps(
+    field: Field, settings: SurfaceSettings, most: int | None = None
+) -> Ticks[list[Surface]]:
+    """Do what `extract` does, a step at a time.
+
+    Where a level is given, `most` is the budget of which the marker may take half.
+    """
     # A slab is its own mirror image: one half will do.
     volume = yield from field.volume_steps(half=field.is_slab)
     budget = settings.budget(field.info.plan.kind)
-    marker = _marker(field, budget)
+    marker = _marker(field, budget or most)
     magnitudes = np.abs(field.cells[field.known])
     yield 0
     if budget is None:
@@ -150,6 +155,18 @@ def extract_steps(field: Field, settings: SurfaceSettings) -> Ticks[list[Surface
         unknown = np.full(len(cells), np.nan, np.float32)
         surfaces.append(Surface(field.info, 0, level, quantile, marker, cells, unknown, None, None))
     return surfaces
+
+
+def level_steps(field: Field, budget: int) -> Ticks[float]:
+    """Return the highest level at which a field has as many faces as a budget allows.
+
+    A level above all cells where there is none.
+    """
+    volume = yield from field.volume_steps(half=field.is_slab)
+    marker = _marker(field, budget)
+    room = budget - (len(marker.faces) if marker else 0)
+    level, _ = yield from _within_budget(field, volume, room)
+    return level
 
 
 def _quantile(magnitudes: Float32, fraction: float) -> float:

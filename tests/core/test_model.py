@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 from weightwalk.core.color import scale_for
 from weightwalk.core.errors import SettingsError
-from weightwalk.core.model import captions, steps
+from weightwalk.core.legend import captions
+from weightwalk.core.model import steps
 from weightwalk.core.report import make_report
 from weightwalk.core.settings import (
     FieldSettings,

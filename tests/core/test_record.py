@@ -17,7 +17,8 @@ from weightwalk import pipeline
 from weightwalk.core.color import ColorScale
 from weightwalk.core.errors import BadInputError
 from weightwalk.core.layout import Stop
-from weightwalk.core.model import captions, steps
+from weightwalk.core.legend import captions
+from weightwalk.core.model import steps
 from weightwalk.core.plain import from_plain, to_plain
 from weightwalk.core.plans import Skip
 from weightwalk.core.record import Record

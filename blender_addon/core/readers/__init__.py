@@ -26,7 +26,7 @@ class Reader:
 
     name: str
     claims: Callable[[Path], bool]
-    load: Callable[[Path, Mapping[str, Any]], list[Tensor]]
+    load: Callable[[Path, Mapping[str, Any]], tuple[list[Tensor], Mapping[str, str]]]
 
 
 READERS: tuple[Reader, ...] = (Reader("safetensors", safetensors.claims, safetensors.load),)
@@ -66,8 +66,9 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             raise bad(path, what_it_is(path))
         folder = path if path.is_dir() else path.parent
         config, notes = read_config(folder)
-        tensors = reader.load(path, config)
+        tensors, metadata = reader.load(path, config)
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"
         raise bad(Path(error.filename or path), what) from None
-    return Checkpoint(path, tensors, config, checkpoint_name(path), notes)
+    name = checkpoint_name(path)
+    return Checkpoint(path, tensors, config, name, notes, metadata=metadata)

@@ -263,6 +263,8 @@ class Checkpoint(Mapping[str, Tensor]):
         A name for people: ``"org/name"`` out of a hub cache, else the folder's or the file's.
     notes
         Sentences on what was passed over (a ``config.json`` that is not JSON).
+    metadata
+        What the files' headers say beside the tensors; of two shards, the later one counts.
     """
 
     def __init__(
@@ -272,11 +274,14 @@ class Checkpoint(Mapping[str, Tensor]):
         config: Mapping[str, Any],
         name: str,
         notes: tuple[str, ...] = (),
+        *,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
         self.config = config
         self.name = name
         self.notes = notes
+        self.metadata: Mapping[str, str] = metadata or {}
         self._tensors = {tensor.name: tensor for tensor in tensors}
         self._files = {tensor._data for tensor in tensors}
 

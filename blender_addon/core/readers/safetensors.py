@@ -24,6 +24,7 @@ _INDEX_LIMIT = 100_000_000
 _MAX_DIMENSIONS = 32  # numpy 1.26's limit
 _MAX_ELEMENTS = (1 << 60) - 1  # what numpy can address as float64
 
+Metadata = dict[str, str]
 _Span = tuple[int, int, str]
 
 
@@ -40,8 +41,8 @@ def claims(path: Path) -> bool:
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= HEADER_LIMIT
 
 
-def load(path: Path, config: Mapping[str, Any]) -> list[Tensor]:
-    """List the tensors of a file, an index or a folder, reading headers only.
+def load(path: Path, config: Mapping[str, Any]) -> tuple[list[Tensor], Metadata]:
+    """List the tensors of a file, an index or a folder, and the metadata; headers only are read.
 
     Raises
     ------
@@ -52,7 +53,8 @@ def load(path: Path, config: Mapping[str, Any]) -> list[Tensor]:
         path = _in_folder(path)
     if path.name.lower().endswith(".json"):
         return _load_index(path, config)
-    return list(_load_file(path, config).values())
+    tensors, metadata = _load_file(path, config)
+    return list(tensors.values()), metadata
 
 
 def _is_ours(name: str) -> bool:
@@ -117,10 +119,10 @@ def _let_the_library_check(path: Path) -> None:
         raise bad(path, f"the header is not valid ({printable(what)})") from None
 
 
-def _load_file(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+def _load_file(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], Metadata]:
     data = DataFile(path)
     header, data_start = _read_header(data)
-    _check_metadata(header.pop("__metadata__", None), path)
+    metadata = _metadata(header.pop("__metadata__", None), path)
     tensors: dict[str, Tensor] = {}
     spans: list[_Span] = []
     for name, entry in header.items():
@@ -131,14 +133,15 @@ def _load_file(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
         spans.append((begin, end, name))
         tensors[name] = Tensor(name, shape, dtype, end - begin, data, data_start + begin, config)
     _check_spans(spans, data.size - data_start, path)
-    return tensors
+    return tensors, metadata
 
 
-def _check_metadata(metadata: Any, path: Path) -> None:
+def _metadata(metadata: Any, path: Path) -> Metadata:
     if metadata is None:
-        return
+        return {}
     if not isinstance(metadata, dict) or not all(type(v) is str for v in metadata.values()):
         raise bad(path, "the header's __metadata__ is not an object of texts")
+    return metadata
 
 
 def _entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
@@ -185,7 +188,7 @@ def _check_spans(spans: list[_Span], data_size: int, path: Path) -> None:
         raise bad(path, f"there are {data_size - position:,} bytes after the last tensor")
 
 
-def _load_index(path: Path, config: Mapping[str, Any]) -> list[Tensor]:
+def _load_index(path: Path, config: Mapping[str, Any]) -> tuple[list[Tensor], Metadata]:
     """Follow an index's ``weight_map``: tensors in its order, only the shards that it names."""
     data = DataFile(path)
     if data.size > _INDEX_LIMIT:
@@ -202,11 +205,14 @@ def _load_index(path: Path, config: Mapping[str, Any]) -> list[Tensor]:
     }
     tensors = []
     for name, shard in weight_map.items():
-        tensor = shards[shard].get(name)
+        tensor = shards[shard][0].get(name)
         if tensor is None:
             raise bad(path, f"tensor {printable(name)} is not in its shard {printable(shard)}")
         tensors.append(tensor)
-    return tensors
+    metadata: Metadata = {}
+    for _, of_shard in shards.values():
+        metadata |= of_shard
+    return tensors, metadata
 
 
 def _shard_path(index: Path, shard: str) -> Path:

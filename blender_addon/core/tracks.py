@@ -1,0 +1,245 @@
+"""Which fields a series has at each of its steps, and what comes, goes or changes shape."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from .change import Change
+from .errors import CheckpointError, SelectionError
+from .fields import Plan
+from .plans import Skip, make_plans, select, whole
+from .pooling import Moments, matrix_shape
+from .readers import Checkpoint, Tensor, open_checkpoint, printable
+from .series import Step
+from .settings import AnimationSettings
+from .snapshot import pooled_notes
+
+# A tensor is the same at two steps where name and shape are.
+Key = tuple[str, tuple[int, ...]]
+
+
+def key_of(tensor: Tensor) -> Key:
+    """Return what makes a tensor the same at all steps."""
+    return tensor.name, tensor.shape
+
+
+@dataclass(frozen=True)
+class Take:
+    """What one step has to show.
+
+    Attributes
+    ----------
+    step : Step
+    stamp : str
+        `Checkpoint.stamp` of its files.
+    plans : dict of str to Plan
+        By names that are the same at all steps; of changes where those are asked for.
+    tensors : dict of Key to Tensor
+        The selected tensors themselves, in the file's order.
+    whole : mapping of str to Moments
+        Of tensors that were pooled when they were saved: those of the whole.
+    """
+
+    step: Step
+    stamp: str
+    plans: dict[str, Plan]
+    tensors: dict[Key, Tensor]
+    whole: Mapping[str, Moments] = field(default_factory=dict)
+
+
+class Names:
+    """Gives fields names that are the same at all steps, also where a shape changes."""
+
+    def __init__(self, known: Iterable[tuple[str, tuple[int, ...]]] = ()) -> None:
+        self._shapes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+        for name, shape in known:
+            self._shapes[name].append(shape)
+
+    def of(self, plan: Plan) -> str:
+        """Return a plan's own name, with its shape behind it where an earlier one had another."""
+        shape = plan.parts[0].tensor.shape
+        shapes = self._shapes[plan.name]
+        if shape not in shapes:
+            shapes.append(shape)
+        return plan.name if shape == shapes[0] else f"{plan.name} ({'x'.join(map(str, shape))})"
+
+
+def reference_of(
+    key: Key, earlier: Sequence[Mapping[Key, Tensor]], settings: AnimationSettings
+) -> Tensor | None:
+    """Return the tensor that a change is measured from; None where no earlier step has it."""
+    steps = earlier if settings.delta == "first" else reversed(earlier)
+    return next((held[key] for held in steps if key in held), None)
+
+
+def take(
+    step: Step,
+    checkpoint: Checkpoint,
+    earlier: Sequence[Mapping[Key, Tensor]],
+    names: Names,
+    settings: AnimationSettings,
+) -> tuple[Take, list[Skip]]:
+    """Find out from headers what a step has to show.
+
+    Parameters
+    ----------
+    step : Step
+    checkpoint : Checkpoint
+        Its own.
+    earlier : sequence of mapping
+        The tensors of the steps before.
+    names : Names
+        Remembers the shapes of this step.
+    settings : AnimationSettings
+
+    Raises
+    ------
+    SelectionError
+        Nothing that was asked for.
+    """
+    chosen, skips = select(checkpoint, settings.build.selection)
+    tensors = {key_of(t): t for t in chosen}
+    shown = list(tensors.values())
+    if settings.delta != "none":
+        pairs = [(t, reference_of(key_of(t), earlier, settings)) for t in shown]
+        shown = [Change.of(t, reference) for t, reference in pairs if reference is not None]
+    plans: dict[str, Plan] = {}
+    if shown and settings.view != "time":
+        made, unfit = make_plans(shown, settings.build.field)
+        skips += unfit
+        for plan in made:
+            name = names.of(plan)
+            plans[name] = replace(plan, name=name)
+    whole = {name: note.moments for name, note in pooled_notes(checkpoint).items()}
+    return Take(step, checkpoint.stamp, plans, tensors, whole), skips
+
+
+def takes_of(
+    steps: Iterable[Step], settings: AnimationSettings, stack: ExitStack
+) -> tuple[list[Take], list[Skip], list[str]]:
+    """Find out from headers what every step has to show.
+
+    Parameters
+    ----------
+    steps : iterable of Step
+    settings : AnimationSettings
+    stack : ExitStack
+        Closes the checkpoints.
+
+    Returns
+    -------
+    list of Take, list of Skip, list of str
+        Steps that cannot be read are skipped; notes tell what comes and goes.
+
+    Raises
+    ------
+    SelectionError
+        No step has what was asked for.
+    """
+    takes: list[Take] = []
+    skips: dict[tuple[str, str], Skip] = {}
+    first_error: SelectionError | None = None
+    names = Names()
+    for step in steps:
+        try:
+            checkpoint = stack.enter_context(open_checkpoint(step.path))
+        except CheckpointError as error:
+            skips[step.label, str(error)] = Skip(step.label, str(error))
+            continue
+        earlier = [made.tensors for made in takes]
+        try:
+            made, unfit = take(step, checkpoint, earlier, names, settings)
+        except SelectionError as error:
+            first_error = first_error or error
+            made, unfit = Take(step, checkpoint.stamp, {}, {}), []
+        takes.append(made)
+        for skip in unfit:
+            skips[skip.name, skip.reason] = skip
+    if first_error is not None and not any(made.tensors for made in takes):
+        raise first_error
+    notes = presence(takes)
+    grids = {name for made in takes for name in made.whole}
+    if grids:
+        what = f"{len(grids)} tensors, such as {printable(min(grids))}"
+        notes.append(f"{what}, were pooled when they were saved; σ is that of the whole tensor")
+    return takes, list(skips.values()), notes
+
+
+def presence(takes: Sequence[Take]) -> list[str]:
+    """Say which tensors are not there at all steps."""
+    at: dict[Key, list[int]] = defaultdict(list)
+    for i, made in enumerate(takes):
+        for key in made.tensors:
+            at[key].append(i)
+    groups: dict[tuple[int, ...], list[Key]] = defaultdict(list)
+    for key, steps in at.items():
+        if len(steps) < len(takes):
+            groups[tuple(steps)].append(key)
+    shapes: dict[str, int] = defaultdict(int)
+    for name, _ in at:
+        shapes[name] += 1
+    notes = []
+    for there, keys in groups.items():
+        name, shape = keys[0]
+        what = printable(name)
+        if shapes[name] > 1:
+            what += f" as {' × '.join(map(str, shape)) or 'scalar'}"
+        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        verb = "is" if len(keys) == 1 else "are"
+        notes.append(f"{what}{more} {verb} there only at {_spans(there, takes)}")
+    return notes
+
+
+def _spans(there: Sequence[int], takes: Sequence[Take]) -> str:
+    """Return steps as text, neighbouring ones as one span."""
+    spans: list[list[int]] = []
+    for i in there:
+        if spans and i == spans[-1][-1] + 1:
+            spans[-1].append(i)
+        else:
+            spans.append([i])
+    said = []
+    for span in spans:
+        first, last = takes[span[0]].step, takes[span[-1]].step
+        said.append(first.label if len(span) == 1 else f"{first.label} to {last.name}")
+    return ", ".join(said)
+
+
+def through_time(
+    takes: Sequence[Take], settings: AnimationSettings
+) -> tuple[list[Plan], list[Skip], list[str]]:
+    """Stack each tensor through the steps: a plane is a step.
+
+    Of changes, the step that they are measured from is a plane of zeros. Vectors are left out, as
+    they are of a field through the layers; the notes say so.
+    """
+    stacks: dict[Key, list[tuple[str, Tensor]]] = defaultdict(list)
+    for i, made in enumerate(takes):
+        earlier = [before.tensors for before in takes[:i]]
+        for key, tensor in made.tensors.items():
+            shown = tensor
+            if settings.delta != "none":
+                reference = reference_of(key, earlier, settings)
+                shown = Change.of(tensor, tensor if reference is None else reference)
+            stacks[key].append((made.step.label, shown))
+    plans, skips, vectors, names = [], [], [], Names()
+    for (name, shape), stack in stacks.items():
+        if min(matrix_shape(shape)) < 2:
+            vectors.append(name)
+            continue
+        if len(stack) < 2:
+            skips.append(Skip(name, "is there, in this shape, at one step only"))
+            continue
+        first = stack[0][1]
+        parts = tuple(whole(tensor, settings.build.field.grid) for _, tensor in stack)
+        labels = tuple(label for label, _ in stack)
+        plan = Plan(name, "time", first.role, first.names.group, first.layer, parts, labels)
+        plans.append(replace(plan, name=f"time {names.of(plan)}"))
+    notes = []
+    if vectors:
+        more = f" and {len(vectors) - 1} more" if len(vectors) > 1 else ""
+        notes.append(f"vectors have no place in time fields: {printable(vectors[0])}{more}")
+    return plans, skips, notes
