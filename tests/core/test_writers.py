@@ -1,79 +1,40 @@
 """STL and GLB, read back by libraries that did not write them."""
 
 import dataclasses
-import json
-import os
-import shutil
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
 import DracoPy
 import numpy as np
-import pygltflib
 import pytest
 import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
-from skimage.measure import marching_cubes
 from weightwalk.core.errors import MissingDependencyError, OutputError, SettingsError
 from weightwalk.core.writers import (
     COMPRESSIONS,
     Encoding,
     MeshPart,
+    document,
     encoding,
-    glb,
     write_glb,
     write_stl,
 )
 
-TESTS = Path(__file__).parents[1]
+from .gltf import (
+    arrays_of,
+    blob_of,
+    mesh_nodes,
+    srgb_to_linear,
+    surface,
+    tetrahedron,
+    y_up,
+)
+
 # scikit-image 0.26 under NumPy 2.5.
 pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
-
-
-def srgb_to_linear(code):
-    light = np.asarray(code) / 255
-    return np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
-
-
-def y_up(points):
-    x, y, z = np.asarray(points).T
-    return np.stack([x, z, -y], axis=1)
-
-
-def surface(seed=0, size=14, **fields):
-    """A closed, bumpy surface with a colour of its own at every vertex."""
-    rng = np.random.default_rng(seed)
-    field = np.pad(rng.random((size, size + 3, size + 5), dtype=np.float32), 1)
-    vertices, faces, normals, _ = marching_cubes(field, 0.6, gradient_direction="ascent")
-    colors = rng.integers(0, 256, (len(vertices), 4)).astype(np.uint8)
-    colors[:, 3] = 255
-    given = {
-        "name": f"layer.{seed}.q",
-        "group": f"layer {seed}",
-        "vertices": np.ascontiguousarray(vertices * np.float32(0.1)),
-        "normals": np.ascontiguousarray(normals),
-        "faces": np.ascontiguousarray(faces.astype(np.int32)),
-        "colors": colors,
-        "translation": (3.0, -20.0, 0.5),
-        "extras": {"tensor": "q", "shape": [4, 5], "level": np.float32(0.6)},
-    }
-    return MeshPart(**given | fields)
-
-
-def tetrahedron(color, **fields):
-    """Corners at (1,0,0), (0,2,0), (0,0,3) and the origin: no two axes alike."""
-    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], np.float32)
-    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
-    normals = np.array([[-1, -1, -1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    given = {"name": "tetrahedron", "group": "", "translation": (10.0, 20.0, 30.0)}
-    colors = np.tile(np.array(color, np.uint8), (4, 1))
-    return MeshPart(
-        vertices=vertices, normals=normals, faces=faces, colors=colors, **given | fields
-    )
 
 
 @st.composite
@@ -92,42 +53,6 @@ def soups(draw):
         normals=np.array(vertices, np.float32),
         faces=np.array(faces, np.int32),
         colors=np.array(draw(st.lists(color, min_size=n, max_size=n)), np.uint8),
-    )
-
-
-# Reading GLB with pygltflib and numpy.
-
-DTYPES = {5120: np.int8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
-WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
-
-
-def blob_of(gltf, index):
-    view = gltf.bufferViews[index]
-    return gltf.binary_blob()[view.byteOffset :][: view.byteLength]
-
-
-def values_of(gltf, index):
-    accessor = gltf.accessors[index]
-    dtype, width = np.dtype(DTYPES[accessor.componentType]), WIDTHS[accessor.type]
-    stride = gltf.bufferViews[accessor.bufferView].byteStride or width * dtype.itemsize
-    blob = blob_of(gltf, accessor.bufferView)
-    assert len(blob) == stride * accessor.count
-    rows = np.frombuffer(blob, np.uint8).reshape(-1, stride)[:, : width * dtype.itemsize]
-    values = np.ascontiguousarray(rows).view(dtype)
-    return values / np.iinfo(dtype).max if accessor.normalized else values
-
-
-def mesh_nodes(path):
-    gltf = pygltflib.GLTF2().load(str(path))
-    return gltf, [node for node in gltf.nodes if node.mesh is not None]
-
-
-def arrays_of(gltf, node):
-    primitive = gltf.meshes[node.mesh].primitives[0]
-    names = ("POSITION", "NORMAL", "COLOR_0")
-    return (
-        values_of(gltf, primitive.indices).reshape(-1, 3),
-        *(values_of(gltf, getattr(primitive.attributes, name)) for name in names),
     )
 
 
@@ -358,7 +283,7 @@ def test_bad_outputs_are_one_sentence(write, tmp_path):
 def test_glb_refuses_what_cannot_be(tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match="'zip': choose among draco, quantize, none"):
         write_glb(tmp_path / "a.glb", [surface()], "zip")
-    monkeypatch.setattr(glb, "_MAX_BYTES", 100_000)
+    monkeypatch.setattr(document, "MAX_BYTES", 100_000)
     with pytest.raises(OutputError, match="holds at most 100000 bytes"):
         write_glb(tmp_path / "a.glb", [surface()], "none")
 
@@ -380,78 +305,6 @@ def test_a_part_that_is_none(field, value, words):
         tetrahedron((0, 0, 0, 255), **{field: value}) if field == "translation" else (
             dataclasses.replace(tetrahedron((0, 0, 0, 255)), **{field: value})
         )
-
-
-# Readers in Node.js: the Khronos validator, three.js, <model-viewer>.
-
-
-def node(script, *arguments):
-    if not shutil.which("node"):
-        pytest.skip("Node.js is not installed")
-    if not (TESTS / "node_modules").is_dir():
-        pytest.skip("tests/node_modules is missing: npm ci --prefix tests")
-    command = ["node", TESTS / "node" / script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-@pytest.fixture
-def three_files(tmp_path):
-    """The same two surfaces by each compression; one colour, so that a picture can be judged."""
-    color = np.array([200, 30, 60, 255], np.uint8)
-    parts = [surface(i, name=f"layer.{i}.q/k", translation=(0.5 * i, 1.0, 2.0)) for i in range(2)]
-    parts = [dataclasses.replace(p, colors=np.tile(color, (len(p.vertices), 1))) for p in parts]
-    # A vertex without a direction, which glTF does not allow.
-    parts[0].normals[5] = 0
-    paths = {name: tmp_path / f"{name}.glb" for name in COMPRESSIONS}
-    for name, path in paths.items():
-        write_glb(path, parts, name, {"level": np.nan})
-    return parts, paths
-
-
-@pytest.mark.node
-def test_khronos_validator_finds_nothing(three_files):
-    _, paths = three_files
-    reports = node("validate.mjs", *paths.values())
-    for name, path in paths.items():
-        issues = reports[str(path)]
-        assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
-        # The validator does not know Draco, so it takes the buffer views for unused.
-        allowed = {"UNSUPPORTED_EXTENSION", "UNUSED_OBJECT"} if name == "draco" else set()
-        assert {message["code"] for message in issues["messages"]} <= allowed
-
-
-@pytest.mark.node
-@pytest.mark.browser
-def test_three_js_and_model_viewer_show_the_colors(three_files):
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = filter(None, map(shutil.which, names))
-    chromium = os.environ.get("WEIGHTWALK_CHROMIUM") or next(found, None)
-    if not chromium:
-        pytest.skip("no Chromium, neither in WEIGHTWALK_CHROMIUM nor on the path")
-    parts, paths = three_files
-    result = node("browse.mjs", chromium, *paths.values())
-    assert result["strangers"] == []
-    for path in paths.values():
-        seen = result["seen"][str(path)]
-        for part, mesh in zip(parts, seen["three"]["meshes"], strict=True):
-            assert (mesh["name"], mesh["group"]) == (part.name, part.group)
-            assert mesh["extras"]["shape"] == [4, 5]
-            assert len(mesh["index"]) == part.faces.size
-            positions = np.reshape(mesh["position"], (-1, 3))
-            world = y_up(part.vertices + np.array(part.translation))
-            np.testing.assert_allclose(positions.min(0), world.min(0), atol=1e-3)
-            np.testing.assert_allclose(positions.max(0), world.max(0), atol=1e-3)
-            expected = np.append(srgb_to_linear(part.colors[0, :3]), 1)
-            colors = np.reshape(mesh["color"], (-1, 4))
-            assert len(colors) == len(part.vertices)
-            np.testing.assert_allclose(colors, np.tile(expected, (len(colors), 1)), atol=2**-16)
-        np.testing.assert_allclose(seen["three"]["pixel"], [200, 30, 60, 255], atol=1)
-        assert seen["modelViewer"]["pixels"] > 500
-        red, green, blue = seen["modelViewer"]["mean"]
-        assert red > 1.8 * green
-        assert red > 1.8 * blue
 
 
 def test_draco_without_dracopy_says_how_to_get_it(tmp_path, monkeypatch):

@@ -1,62 +1,8 @@
 // node browse.mjs CHROMIUM FILE...: what three.js and <model-viewer> make of each GLB, as JSON.
-// Serves node_modules and the files on a port of its own on localhost; nothing else is asked for.
-import { createReadStream } from "node:fs";
-import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { show } from "./serve.mjs";
 
-const TYPES = {
-  ".html": "text/html",
-  ".js": "text/javascript",
-  ".wasm": "application/wasm",
-  ".glb": "model/gltf-binary",
-};
-const [executablePath, ...files] = process.argv.slice(2);
-const root = fileURLToPath(new URL("..", import.meta.url));
-
-const server = createServer((request, response) => {
-  const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
-  const model = path.match(/^\/model\/(\d+)\.glb$/);
-  const file = model ? files[Number(model[1])] : join(root, path === "/" ? "node/page.html" : path);
-  createReadStream(file)
-    .on("error", () => response.writeHead(404).end())
-    .on("open", () => response.setHeader("Content-Type", TYPES[extname(file)] ?? "text/plain"))
-    .pipe(response);
-});
-await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-const origin = `http://127.0.0.1:${server.address().port}`;
-
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-    "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-  ],
-});
-try {
-  const page = await browser.newPage();
-  const strangers = [];
-  page.on("request", (request) => {
-    if (!/^(blob|data):/.test(request.url()) && !request.url().startsWith(origin)) {
-      strangers.push(request.url());
-    }
-  });
-  page.on("console", (message) => console.error(message.type(), message.text()));
-  page.on("pageerror", (error) => console.error(error.message));
-  await page.goto(origin);
-  await page.waitForFunction(() => window.ready, null, { timeout: 30_000 });
-  const seen = {};
-  for (const [i, file] of files.entries()) {
-    const url = `/model/${i}.glb`;
-    seen[file] = {
-      three: await page.evaluate((u) => window.readWithThree(u), url),
-      modelViewer: await page.evaluate((u) => window.readWithModelViewer(u), url),
-    };
-  }
-  console.log(JSON.stringify({ seen, strangers }));
-} finally {
-  await browser.close();
-  server.close();
-}
+const [chromium, ...files] = process.argv.slice(2);
+await show(chromium, files, async (page, url) => ({
+  three: await page.evaluate((u) => window.readWithThree(u), url),
+  modelViewer: await page.evaluate((u) => window.readWithModelViewer(u), url),
+}));

@@ -22,6 +22,7 @@ from .mesh_part import MeshPart
 Array = NDArray[Any]
 
 _BYTE, _SHORT, _USHORT, _UINT, _FLOAT = 5120, 5122, 5123, 5125, 5126
+_COMPONENTS = {"float32": _FLOAT, "int16": _SHORT, "int8": _BYTE}
 _VERTICES, _INDICES = 34962, 34963  # bufferView.target: ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER
 
 # 14 bits: steps of 1/16,000 of the bounding box's longest edge. Level 1 is the fastest that
@@ -68,19 +69,56 @@ Encoder = Callable[[MeshPart], Encoded]
 
 def encode_none(part: MeshPart) -> Encoded:
     """Keep float32 positions and normals as they are."""
-    return _plain(part, _y_up(part.vertices), _unit(_y_up(part.normals)), 1.0)
+    return _plain(part, y_up(part.vertices), _unit(y_up(part.normals)), 1.0)
 
 
-def encode_quantize(part: MeshPart) -> Encoded:
+def encode_quantize(part: MeshPart, reach: float = 0.0) -> Encoded:
     """Positions in 16 bits, normals in 8, both signed and normalised (KHR_mesh_quantization).
 
     One scale for the three axes, about the part's own origin: so the node's translation stays
-    what it was, and normals need no correction.
+    what it was, and normals need no correction. It is at least `reach`, in metres.
     """
-    scale = float(np.abs(part.vertices).max()) or 1.0
-    positions = np.rint(_y_up(part.vertices) * np.float64(32767 / scale)).astype(np.int16)
-    normals = np.rint(_unit(_y_up(part.normals)) * np.float32(127)).astype(np.int8)
+    scale = max(float(np.abs(part.vertices).max()), reach) or 1.0
+    positions = np.rint(y_up(part.vertices) * np.float64(32767 / scale)).astype(np.int16)
+    normals = np.rint(_unit(y_up(part.normals)) * np.float32(127)).astype(np.int8)
     return _plain(part, positions, normals, scale)
+
+
+def encode_target(
+    part: MeshPart,
+    scale: float,
+    offsets: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    colors: NDArray[np.uint8],
+) -> Encoded:
+    """One morph target of a part that `encode_quantize` encoded: what is added at full weight.
+
+    Parameters
+    ----------
+    part : MeshPart
+    scale : float
+        That of the encoded part; no smaller than any offset.
+    offsets, normals : ndarray of float32, shape (n, 3)
+        From the part's vertices, in metres; and the directions there.
+    colors : ndarray of uint8, shape (n, 4)
+        sRGB-encoded.
+    """
+    moved = np.rint(y_up(offsets) * np.float64(32767 / scale)).astype(np.int16)
+    turned = np.rint(_unit(y_up(normals)) * 127) - np.rint(_unit(y_up(part.normals)) * 127)
+    light = (_linear(colors).astype(np.float64) - _linear(part.colors)) * (32767 / 65535)
+    arrays = {
+        "POSITION": moved,
+        "NORMAL": np.clip(turned, -127, 127).astype(np.int8),
+        "COLOR_0": np.rint(light).astype(np.int16),
+    }
+    accessors = {
+        name: _accessor(
+            _COMPONENTS[array.dtype.name], f"VEC{array.shape[1]}", len(array),
+            array if name == "POSITION" else None,
+        )
+        for name, array in arrays.items()
+    }  # fmt: skip
+    return Encoded(accessors, {name: _vertex_view(array) for name, array in arrays.items()}, {})
 
 
 def encode_draco(part: MeshPart) -> Encoded:
@@ -105,7 +143,7 @@ def encode_draco(part: MeshPart) -> Encoded:
     vertices, faces = _draco_counts(draco, packed)
     accessors = {
         "indices": _accessor(_UINT, "SCALAR", 3 * faces),
-        "POSITION": _accessor(_FLOAT, "VEC3", vertices, _y_up(part.vertices)),
+        "POSITION": _accessor(_FLOAT, "VEC3", vertices, y_up(part.vertices)),
         "NORMAL": _accessor(_FLOAT, "VEC3", vertices),
         "COLOR_0": _accessor(_USHORT, "VEC4", vertices),
     }
@@ -136,11 +174,10 @@ def _plain(part: MeshPart, positions: Array, normals: Array, scale: float) -> En
     # 65535 itself restarts primitives in some graphics APIs, so glTF forbids it as an index.
     short = n <= 65535
     indices = part.faces.astype("<u2" if short else "<u4")
-    component = {"float32": _FLOAT, "int16": _SHORT, "int8": _BYTE}
     accessors = {
         "indices": _accessor(_USHORT if short else _UINT, "SCALAR", indices.size),
-        "POSITION": _accessor(component[positions.dtype.name], "VEC3", n, positions),
-        "NORMAL": _accessor(component[normals.dtype.name], "VEC3", n),
+        "POSITION": _accessor(_COMPONENTS[positions.dtype.name], "VEC3", n, positions),
+        "NORMAL": _accessor(_COMPONENTS[normals.dtype.name], "VEC3", n),
         "COLOR_0": _accessor(_USHORT, "VEC4", n),
     }
     views = {
@@ -174,7 +211,7 @@ def _vertex_view(values: Array) -> View:
     return View(padded.tobytes(), _VERTICES, padded.strides[0])
 
 
-def _y_up(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def y_up(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Blender's (x, y, z) as glTF's (x, z, -y): a rotation, so windings keep their sense."""
     turned = vectors[:, (0, 2, 1)]
     np.negative(turned[:, 2], out=turned[:, 2])
@@ -186,9 +223,9 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     length = np.sqrt(np.einsum("ni,ni->n", vectors, vectors, dtype=np.float64))
     lost = ~(np.isfinite(length) & (length > 0))
     length[lost] = 1
-    unit: NDArray[np.float32] = (vectors / length[:, None]).astype(np.float32)
-    unit[lost] = (0, 1, 0)
-    return unit
+    directions: NDArray[np.float32] = (vectors / length[:, None]).astype(np.float32)
+    directions[lost] = (0, 1, 0)
+    return directions
 
 
 @cache
@@ -199,16 +236,17 @@ def _linear_table() -> NDArray[np.uint16]:
 
 
 def _linear(colors: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    linear: NDArray[np.uint16] = _linear_table()[colors]
-    linear[:, 3] = colors[:, 3].astype(np.uint16) * 257  # alpha is no light: 255 is 65535
-    return linear
+    """Bring sRGB codes to linear light, in fractions of 65535."""
+    light: NDArray[np.uint16] = _linear_table()[colors]
+    light[:, 3] = colors[:, 3].astype(np.uint16) * 257  # alpha is no light: 255 is 65535
+    return light
 
 
 def _pack(draco: Any, part: MeshPart) -> Any:
     return draco.encode(
-        _y_up(part.vertices),
+        y_up(part.vertices),
         part.faces,
-        normals=_unit(_y_up(part.normals)).astype(np.float64),  # DracoPy takes no other
+        normals=_unit(y_up(part.normals)).astype(np.float64),  # DracoPy takes no other
         generic_attributes={_DRACO_COLOR_ID: _linear(part.colors)},  # its `colors` are 8-bit
         **_DRACO,
     )
