@@ -62,6 +62,13 @@ def _model() -> str:
     return "" if there else "models/all-MiniLM-L6-v2 is not there (scripts/demo fetches it)"
 
 
+def _probe() -> str:
+    how = "scripts/test --all installs it, with Python 3.11"
+    return next(
+        filter(None, (_module(m, how) for m in ("torch", "transformers", "accelerate"))), ""
+    )
+
+
 # A marker and what finds out whether its need is met: "" or the reason why not.
 NEEDS: dict[str, Callable[[], str]] = {
     "bpy": lambda: _module("bpy", "pip install '.[blender]'"),
@@ -70,7 +77,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "browser": _browser,
     "window": _window,
     "model": _model,
-    "probe": lambda: _module("torch", "scripts/test --all installs it, with Python 3.11"),
+    "probe": _probe,
 }
 
 
@@ -124,3 +131,17 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return built[key]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def training_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small Llama's real training; for tests marked `probe`.
+
+    As `Trainer` leaves it: checkpoint-0, -60, -120, -180, -240 and the final model; in
+    ``snapshots/`` what our callback wrote every 40 steps; in ``training.json`` what was learned.
+    """
+    out = tmp_path_factory.mktemp("training") / "run"
+    command = [sys.executable, str(ROOT / "scripts" / "_training.py"), str(out), "--small"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out

@@ -1,0 +1,243 @@
+"""Snapshots of the weights while a model learns, for `weightwalk animate`.
+
+>>> from weightwalk.training import SnapshotCallback
+>>> trainer = Trainer(model, arguments, callbacks=[SnapshotCallback("snapshots", every=50)])
+
+It needs transformers and torch, and neither Blender nor a particular Python.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from .core.errors import MissingDependencyError, SettingsError
+from .core.pooling import cell_edges, matrix_shape, pool
+from .core.settings import Pooling
+from .core.snapshot import MARKER, POOLED_KEY, STEP_KEY, VERSION_KEY, PooledNote, pooled_text
+
+try:
+    from transformers import TrainerCallback
+except ImportError:
+    raise MissingDependencyError(
+        "weightwalk.training is for the Trainer of transformers, which is not installed: "
+        "pip install 'transformers[torch]'"
+    ) from None
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SnapshotCallback"]
+
+_logger = logging.getLogger(__name__)
+
+
+class SnapshotCallback(TrainerCallback):
+    """Writes ``step-<N>.safetensors`` at the start, every so many steps, and at the end.
+
+    Only the first process writes. An error, and parameters that are sharded over processes (FSDP,
+    ZeRO-3), are logged once; from then on it is quiet, and the training goes on. Weights that are
+    tied are written once, in their own dtype.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        Made when it is not there. A ``config.json`` beside the snapshots tells the model's heads.
+    every : int
+        Steps of the optimizer from one snapshot to the next.
+    tensors : sequence of str
+        Shell patterns over names as in the model's ``state_dict``; none for all tensors.
+    grid : (int, int) or None
+        Rows and columns to which a larger tensor is pooled, seen as a matrix; None writes all
+        entries. The metadata keep the standard deviation of the whole tensor.
+    pool : {"rms", "absmax", "mean"}
+        How the entries under a cell become one value; "rms" loses the sign that deltas need.
+
+    Attributes
+    ----------
+    seconds : float
+        Time that it has taken from the training so far.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        every: int = 100,
+        tensors: tuple[str, ...] | list[str] = (),
+        grid: tuple[int, int] | None = None,
+        pool: Pooling = "rms",
+    ) -> None:
+        if every < 1:
+            raise SettingsError(f"every: {every} is less than 1 step")
+        if isinstance(tensors, str):
+            raise SettingsError(f"tensors: {tensors!r} is one text; give a list of patterns")
+        if grid is not None and (len(grid) != 2 or min(grid) < 1):
+            raise SettingsError(f"grid: {grid} is not rows and columns, each at least 1")
+        if pool not in get_args(Pooling):
+            raise SettingsError(f"pool: {pool!r} is not one of {', '.join(get_args(Pooling))}")
+        self.directory = Path(directory)
+        self.every = every
+        self.tensors = tuple(tensors)
+        self.grid = grid
+        self.pool: Pooling = pool
+        self.seconds = 0.0
+        self._quiet = False
+        self._last: int | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the weights before the first step."""
+        self._last = None
+        self._safely(state, lambda: self._begin(kwargs["model"], state.global_step))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the weights if it is time."""
+        if state.global_step % self.every == 0:
+            self._safely(state, lambda: self._write(kwargs["model"], state.global_step))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the weights after the last step."""
+        self._safely(state, lambda: self._end(kwargs["model"], state.global_step))
+
+    def _safely(self, state: Any, work: Callable[[], None]) -> None:
+        """Do some work that must not end the training, if it is this process's."""
+        if self._quiet or not state.is_world_process_zero:
+            return
+        begin = perf_counter()
+        try:
+            work()
+        except Exception as error:  # whatever it is, the training matters more
+            self._stop(f"{type(error).__name__}: {error}")
+        self.seconds += perf_counter() - begin
+
+    def _stop(self, why: str) -> None:
+        self._quiet = True
+        _logger.warning("no more snapshots are written to %s: %s", self.directory, why)
+
+    def _begin(self, model: torch.nn.Module, step: int) -> None:
+        if why := _sharded(model):
+            self._stop(why)
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        found = (re.fullmatch(r"step-(\d+)\.safetensors", p.name) for p in self.directory.iterdir())
+        later = [int(match[1]) for match in found if match and int(match[1]) > step]
+        if later:
+            text = "%s holds snapshots of an earlier training, up to step %d"
+            _logger.warning(text, self.directory, max(later))
+        config: Any = getattr(getattr(model, "module", model), "config", None)
+        if hasattr(config, "to_json_string"):
+            self._replace("config.json", config.to_json_string())
+        self._mark(step, ended=False)
+        self._write(model, step)
+
+    def _end(self, model: torch.nn.Module, step: int) -> None:
+        self._write(model, step)
+        if not self._quiet:
+            self._mark(step, ended=True)
+
+    def _mark(self, step: int, *, ended: bool) -> None:
+        """Tell those who follow the training whether it goes on."""
+        text = json.dumps({"format": "weightwalk snapshots", "version": 1, "ended": ended,
+                           "step": step})  # fmt: skip
+        self._replace(MARKER, text)
+
+    def _replace(self, name: str, text: str) -> None:
+        temporary = self.directory / f".{name}.{os.getpid()}"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.directory / name)
+
+    def _write(self, model: torch.nn.Module, step: int) -> None:
+        """Write a snapshot under another name, and rename it when it is complete."""
+        from safetensors.torch import save_file
+
+        if step == self._last:
+            return
+        notes: dict[str, PooledNote] = {}
+        kept = {name: self._kept(name, value, notes) for name, value in self._chosen(model)}
+        if not kept:
+            self._stop(f"no tensor of the model matches {', '.join(self.tensors)}")
+            return
+        metadata = {"format": "pt", STEP_KEY: str(step), VERSION_KEY: "1"}
+        if notes:
+            metadata[POOLED_KEY] = pooled_text(notes)
+        temporary = self.directory / f".step-{step}.{os.getpid()}"
+        try:
+            save_file(kept, temporary, metadata)
+            temporary.replace(self.directory / f"step-{step}.safetensors")
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._last = step
+
+    def _chosen(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the tensors to be written under the names of the model itself, each once."""
+        state = {n: v for n, v in model.state_dict().items() if hasattr(v, "data_ptr")}
+        wrapped = all(name.startswith("module.") for name in state)  # DistributedDataParallel
+        seen = set()
+        for name, value in state.items():
+            bare = (name.removeprefix("module.") if wrapped else name).replace("_orig_mod.", "")
+            same = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+            if same in seen and value.numel():
+                continue
+            if not self.tensors or any(fnmatchcase(bare, p) for p in self.tensors):
+                seen.add(same)
+                yield bare, value
+
+    def _kept(self, name: str, value: torch.Tensor, notes: dict[str, PooledNote]) -> torch.Tensor:
+        """Return what is written of a tensor: all of it, or its pooled grid."""
+        import torch
+
+        rows, cols = matrix_shape(tuple(value.shape))
+        if self.grid is None or not value.is_floating_point() or not value.numel():
+            fits = True
+        else:
+            fits = rows <= self.grid[0] and cols <= self.grid[1]
+        if fits or self.grid is None:
+            kept = value.detach().to("cpu").contiguous()
+            whole = kept.untyped_storage().nbytes() == kept.nbytes
+            return kept if whole else kept.clone()  # a view would be refused as shared memory
+        flat = _Flat(tuple(value.shape), value.detach().to("cpu", torch.float32).numpy().ravel())
+        pooled = pool(
+            flat, cell_edges(rows, self.grid[0]), cell_edges(cols, self.grid[1]), self.pool
+        )
+        notes[name] = PooledNote.of(flat.shape, self.pool, pooled)
+        cells = np.where(pooled.nonfinite, np.nan, pooled.values).astype(np.float32)
+        return torch.from_numpy(cells[0] if rows == 1 else cells)
+
+
+class _Flat:
+    """An array as `pool` reads it."""
+
+    def __init__(self, shape: tuple[int, ...], entries: npt.NDArray[np.float32]) -> None:
+        self.shape = shape
+        self._entries = entries
+
+    def flat(self, start: int, stop: int, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+        return self._entries[start:stop].astype(dtype)
+
+
+def _sharded(model: torch.nn.Module) -> str:
+    """Say why this process does not hold the whole parameters, or ""."""
+    # By names, since what shards them need not be installed.
+    for module in model.modules():
+        kinds = {kind.__name__ for kind in type(module).__mro__}
+        if kinds & {"FullyShardedDataParallel", "FSDPModule"}:
+            return "the parameters are sharded (FSDP)"
+    for parameter in model.parameters():
+        if hasattr(parameter, "ds_id"):
+            return "the parameters are sharded (DeepSpeed ZeRO-3)"
+        if type(parameter).__name__ in {"DTensor", "FlatParameter"} or hasattr(
+            parameter.data, "device_mesh"
+        ):
+            return "the parameters are sharded (DTensor)"
+        if parameter.device.type == "meta":
+            return "the parameters are not in memory (offloaded)"
+    return ""
