@@ -15,17 +15,25 @@ from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from ..core import settings as s
 from ..core.errors import SettingsError, WeightwalkError
 from ..core.text import printable
 from ..version import VERSION
+from . import animate
+from .arguments import (
+    add_cut,
+    add_field,
+    add_output,
+    add_picture,
+    add_selection,
+    build_settings,
+    names_in,
+    render_settings,
+)
+from .telling import show_progress, size_of, tell_company, tell_files
 
-if TYPE_CHECKING:
-    from ..core.model import Progress
-
-SKIPPED = 3
 INTERRUPTED = 130
 
 
@@ -124,101 +132,41 @@ def _parser() -> argparse.ArgumentParser:
     mesh = commands.add_parser("mesh", help="turn tensors into meshes, a scene and pictures")
     _add_mesh_arguments(mesh)
     mesh.set_defaults(run=_mesh)
-    for command in (inspect, mesh):
+    film = commands.add_parser("animate", help="turn a training run into an animation")
+    animate.add_arguments(film)
+    film.set_defaults(run=animate.run)
+    for command in (inspect, mesh, film):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
 def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="checkpoint file or folder")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    add("--name", help="file name without ending (default: the model's name)")
-    add(
+    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file or folder")
+    parser.add_argument(
         "--export",
         default="stl,glb",
         metavar="LIST",
         help="of stl, glb, png, blend (default: stl,glb)",
     )
-    add(
-        "--glb-compression", choices=get_args(s.Compression), default="draco", help="default: draco"
-    )
-    which = parser.add_argument_group("which tensors")
-    add = which.add_argument
-    add("--tensors", action="append", default=[], metavar="GLOB", help="by name; repeatable")
-    add("--layers", type=_layers, metavar="A-B", help="only these layers, both ends included")
-    add("--max-layers", type=int, metavar="N", help="at most N layers")
-    what = parser.add_argument_group("what is seen")
-    add = what.add_argument
-    add(
-        "--field", choices=get_args(s.FieldKind), default="slab",
-        help="slab: a plate a tensor, thicker where weights are larger (default); depth: a role "
-        "through the layers; heads: a projection by attention head; experts: a layer's experts",
-    )  # fmt: skip
-    add("--rows", type=int, metavar="N", help="grid rows (slab: 64, others: 256)")
-    add("--cols", type=int, metavar="N", help="grid columns (slab: 64, others: 256)")
-    add(
-        "--pool",
-        choices=get_args(s.Pooling),
-        default="rms",
-        help="entries of a cell to its value (default: rms)",
-    )
-    add("--magnitude", action="store_true", help="values without their sign (absmax, mean)")
-    add("--smooth", type=float, default=0.0, metavar="CELLS", help="Gaussian blur, in cells")
-    add(
-        "--sigma",
-        choices=get_args(s.SigmaScope),
-        default="tensor",
-        help="whose σ is the unit (default: tensor)",
-    )
-    add(
-        "--colors",
-        choices=get_args(s.ColorMap),
-        default="ember",
-        help="of values without a sign (default: ember); signed ones are blue and red",
-    )
-    cut = parser.add_argument_group("where it is cut (one of)")
-    add = cut.add_argument
-    add("--faces", type=int, metavar="N", help="budget a field (slab: 20000, others: 200000)")
-    add("--level", type=float, metavar="SIGMA", help="level in σ")
-    add("--quantile", type=float, metavar="Q", help="fraction of cells below the level")
-    picture = parser.add_argument_group("the picture")
-    add = picture.add_argument
-    add("--engine", choices=get_args(s.Engine), default="workbench", help="default: workbench")
-    add("--width", type=int, default=1600, metavar="PIXELS", help="default: 1600")
-    add("--height", type=int, default=900, metavar="PIXELS", help="default: 900")
-    add("--samples", type=int, default=32, metavar="N", help="for Cycles and EEVEE (default: 32)")
-
-
-def _layers(text: str) -> tuple[int, int]:
-    first, dash, last = text.partition("-")
-    try:
-        return int(first), int(last if dash else first)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form A-B") from None
+    add_output(parser)
+    add_selection(parser)
+    add_field(parser)
+    add_cut(parser)
+    add_picture(parser, "the picture", 1600, 900)
 
 
 def _settings(chosen: argparse.Namespace) -> tuple[s.Settings, s.OutputSettings]:
-    formats = tuple(dict.fromkeys(f.strip() for f in chosen.export.split(",") if f.strip()))
+    formats = names_in(chosen.export)
     if not formats:
         raise SettingsError("export: no format is given")
-    settings = s.Settings(
-        model=chosen.model,
-        selection=s.Selection(tuple(chosen.tensors), chosen.layers, chosen.max_layers),
-        field=s.FieldSettings(
-            chosen.field,
-            chosen.rows,
-            chosen.cols,
-            chosen.pool,
-            chosen.smooth,
-            chosen.sigma,
-            chosen.magnitude,
-        ),
-        surface=s.SurfaceSettings(chosen.faces, chosen.level, chosen.quantile),
-        colors=chosen.colors,
+    settings = build_settings(chosen, chosen.model, chosen.field, chosen.pool)
+    output = s.OutputSettings(
+        chosen.out,
+        formats,  # type: ignore[arg-type]  # checked by the class
+        chosen.name,
+        chosen.glb_compression,
+        render_settings(chosen),
     )
-    render = s.RenderSettings(chosen.engine, chosen.width, chosen.height, chosen.samples)
-    output = s.OutputSettings(chosen.out, formats, chosen.name, chosen.glb_compression, render)
     return settings, output
 
 
@@ -226,18 +174,13 @@ def _mesh(chosen: argparse.Namespace) -> int:
     from .. import pipeline
 
     settings, output = _settings(chosen)
-    result = pipeline.run(settings, output, _show_progress())
+    result = pipeline.run(settings, output, show_progress())
     model = result.model
     faces = sum(len(e.part.faces) for e in model.exhibits)
     count = len(model.exhibits)
     print(f"{printable(model.name)}: {count} surface{'s' * (count != 1)}, {faces:,} faces")
-    for file in result.files:
-        print(f"  {printable(file, 1000)}  ({_size(file.stat().st_size)})")
-    for note in model.notes:
-        print(f"weightwalk: note: {printable(note)}", file=sys.stderr)
-    for skip in model.skips:
-        print(f"weightwalk: skipped {printable(skip.name)}: {skip.reason}", file=sys.stderr)
-    return SKIPPED if model.skips else 0
+    tell_files(result.files)
+    return tell_company(model.notes, model.skips)
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
@@ -259,47 +202,13 @@ def _inspect(chosen: argparse.Namespace) -> int:
             print(json.dumps({"model": checkpoint.name, "tensors": tensors}, indent=1))
             return 0
         total = sum(t["bytes"] for t in tensors)
-        print(f"{printable(checkpoint.name)}: {len(tensors)} tensors, {_size(total)}")
+        print(f"{printable(checkpoint.name)}: {len(tensors)} tensors, {size_of(total)}")
         for t, tensor in zip(tensors, checkpoint.values(), strict=True):
             shape = "×".join(map(str, t["shape"])) or "scalar"
             layer = "" if t["layer"] is None else f"layer {t['layer']}"
             reason = f"  ({tensor.reason})" if tensor.reason else ""
             print(
                 f"  {layer:>9}  {t['role']:<18} {t['dtype']:<8} {shape:>14}  "
-                f"{_size(t['bytes']):>9}  {printable(t['name'])}{reason}"
+                f"{size_of(t['bytes']):>9}  {printable(t['name'])}{reason}"
             )
     return 0
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def _show_progress() -> Any:
-    """Return what shows progress on stderr: one line that changes, or a line for each tenth."""
-    live = sys.stderr.isatty()
-    last = ""
-
-    def show(progress: Progress) -> None:
-        nonlocal last
-        if progress.stage in {"open", "imports"}:
-            return  # done in a moment, and a bad model is to be said in one line
-        if live:
-            percent = 100 * progress.done // max(progress.total, 1)
-            line = f"{progress.stage} {percent} %  {progress.what}"
-            print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
-            if progress.what == "report.json":
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            return
-        tenth = 10 * progress.done // max(progress.total, 1)
-        step = progress.what if progress.stage == "files" else f"{10 * tenth} %"
-        line = f"{progress.stage}: {step}"
-        if line != last:
-            print(line, file=sys.stderr, flush=True)
-        last = line
-
-    return show

@@ -29,8 +29,8 @@ PYTHONS = ["cp311", "cp313"]
 # numpy comes with Blender, and the wheels must fit the one that is there: 1.26 in Blender 4.5.
 NUMPY = {"cp311": "numpy<2"}
 NUMPY_ELSEWHERE = "numpy>=2.2,<3"
-# scikit-image asks for the last four, but what Weightwalk uses of it imports none of them.
-LEFT_OUT = {"numpy", "networkx", "imageio", "tifffile", "pillow"}
+# scikit-image asks for the last three, but what Weightwalk uses of it imports none of them.
+LEFT_OUT = {"numpy", "networkx", "imageio", "tifffile"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,8 +81,10 @@ def build(platform: str, python: str | None, out: Path) -> Path:
     name = "-".join(filter(None, ["weightwalk", PROJECT["version"], platform, python]))
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as temporary:
         stage = Path(temporary) / "weightwalk"
-        # __main__.py is for `python -m`, which no Blender runs.
-        ignore = shutil.ignore_patterns("__pycache__", "__main__.py", "py.typed", ".*")
+        # `python -m` and training are for other Pythons than Blender's.
+        ignore = shutil.ignore_patterns(
+            "__pycache__", "__main__.py", "training.py", "py.typed", ".*"
+        )
         shutil.copytree(ROOT / "blender_addon", stage, ignore=ignore)
         shutil.copy(ROOT / "LICENSE", stage)
         wheels = download_wheels(platform, [python] if python else PYTHONS, stage / "wheels")

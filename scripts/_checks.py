@@ -67,7 +67,8 @@ def lint(every: bool) -> list[str]:
     python = ROOT / ".venv" / "bin" / "python"
     run(python, "-m", "ruff", "check", ".")
     packages = ["-p", "weightwalk.core", "-p", "weightwalk.batch", "-m", "weightwalk.pipeline"]
-    packages += ["-m", "weightwalk.refine", "-m", "weightwalk.files"]
+    for name in ("animate", "film", "files", "refine"):
+        packages += ["-m", f"weightwalk.{name}"]
     run(python, "-m", "mypy", *packages)
     return []
 

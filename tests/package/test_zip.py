@@ -21,7 +21,7 @@ from weightwalk.version import VERSION
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PLATFORMS = ["linux-x64", "macos-arm64", "windows-x64"]
-WHEELS = ["dracopy", "lazy_loader", "packaging", "safetensors", "scikit_image", "scipy"]
+WHEELS = ["dracopy", "lazy_loader", "packaging", "pillow", "safetensors", "scikit_image", "scipy"]
 
 pytestmark = pytest.mark.pip
 
@@ -44,7 +44,7 @@ def manifest_of(archive):
 def test_what_lies_in_the_zip(build, platform):
     path = build(platform)
     assert path.name == f"weightwalk-{PROJECT['version']}-{platform}.zip"
-    assert path.stat().st_size < 120e6
+    assert path.stat().st_size < 130e6
     with zipfile.ZipFile(path) as archive:
         manifest, names = manifest_of(archive), archive.namelist()
         wheels = [name.removeprefix("./") for name in manifest["wheels"]]
@@ -58,8 +58,8 @@ def test_what_lies_in_the_zip(build, platform):
         folders = {name.split("/")[0] for name in names if "/" in name}
         assert folders == {"core", "scene", "ui", "wheels"}
         files = {name for name in names if "/" not in name}
-        modules = {"__init__.py", "files.py", "pipeline.py", "quiet.py", "refine.py", "version.py"}
-        assert files == {"LICENSE", "blender_manifest.toml", *modules}
+        modules = {"__init__", "animate", "film", "files", "pipeline", "quiet", "refine", "version"}
+        assert files == {"LICENSE", "blender_manifest.toml", *(f"{name}.py" for name in modules)}
         for name in (n for n in names if n.endswith(".py")):
             for node in ast.walk(ast.parse(archive.read(name))):
                 imported = [a.name for a in node.names] if isinstance(node, ast.Import) else []
