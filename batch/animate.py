@@ -95,7 +95,7 @@ def settings_of(chosen: argparse.Namespace) -> tuple[s.AnimationSettings, s.Anim
         tuple(chosen.series),
         build_settings(chosen, _folder_of(chosen.series), kind, pool),
         chosen.view,
-        delta,
+        delta,  # type: ignore[arg-type]  # checked by the class
         timeline,
     )
     formats = () if chosen.export.strip() == "none" else names_in(chosen.export)

@@ -9,18 +9,12 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
-from .core.animation import (
-    Animation,
-    Growing,
-    animation_steps,
-    grown_steps,
-    joined,
-    recalled_steps,
-)
+from .core.animation import Animation, Growing
 from .core.errors import OutputError, WeightwalkError
 from .core.estimate import BYTES_A_FACE, available_memory, size_text
 from .core.flight import far_of, fly, track
 from .core.model import Progress
+from .core.produce import animation_steps, grown_steps, joined, recalled_steps
 from .core.record import Record
 from .core.series import Series, Step, find_series_steps
 from .core.series_report import series_report

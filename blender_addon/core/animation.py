@@ -1,37 +1,20 @@
-"""A series of checkpoints → what stands in the corridor at each step, on one locked scale."""
+"""What a training run shows: what is locked for all its steps, and who is on stage when."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from .casting import Cast, Casting
-from .color import ColorScale, scale_for
-from .errors import CheckpointError, SeriesError, WeightwalkError
-from .exhibit import VOTES, Exhibit, place, plan_provenance
-from .layout import Layout, Placement, Stop, corridor, is_strip
-from .legend import Cut, series_captions
-from .locking import Units
-from .model import Progress, imports
+from .color import ColorScale
+from .exhibit import Exhibit, place
+from .layout import Layout, Placement, Stop
 from .plans import Skip
-from .readers import open_checkpoint, printable
-from .relief import Relief, height_unit, relief_of
-from .series import Series, Step
+from .relief import Relief
+from .series import Step
 from .settings import AnimationSettings
-from .snapshot import pooled_notes
 from .stages import Stages
 from .store import Store
 from .surfaces import Surface
 from .timeline import Timeline
-from .tracks import Names, key_of, take, takes_of, through_time
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -132,6 +115,8 @@ class Animation:
     stages : Stages
     store : Store
         Where the arrays of the actors lie.
+    earlier : int
+        Of `later`, what is of steps whose actors are not here.
     """
 
     name: str
@@ -148,79 +133,21 @@ class Animation:
     notes: list[str]
     stages: Stages
     store: Store
+    earlier: int = 0
+
+    @property
+    def later(self) -> int:
+        """Values beyond the colour scale at steps over which it was not found."""
+        later = {i for i, step in enumerate(self.steps) if step.name not in self.lock.over}
+        clipped = sum(actor.clipped for actor in self.actors if actor.step in later)
+        clipped += sum(self.lock.scale.clipped(r.values[i]) for r in self.reliefs for i in later)
+        return self.earlier + clipped
 
     def exhibit(self, actor: Actor) -> Exhibit:
         """Return an actor's surface, placed and coloured; read anew each time, to be let go."""
         mesh, cells, values = self.store.read(actor.mesh)
         surface = replace(actor.shell, mesh=mesh, cells=cells, values=values)
         return place(surface, self.layout, self.lock.scale, self.name)
-
-
-Steps = Generator[Progress, None, Animation]
-
-
-def animation_steps(series: Series, settings: AnimationSettings, folder: Path) -> Steps:
-    """Build what a series shows at each step, in steps of a few milliseconds.
-
-    Everything is read once and pooled; units, levels and colours are then found over all steps.
-    One field is in memory at a time.
-
-    Parameters
-    ----------
-    series : Series
-    settings : AnimationSettings
-    folder : Path
-        An empty folder for what does not fit into memory. It is needed as long as the animation.
-
-    Returns
-    -------
-    Animation
-
-    Raises
-    ------
-    BadInputError
-        No step has what was asked for.
-    WeightwalkError
-        No field gives a surface.
-    """
-    stages, store = Stages(), Store(folder)
-    yield Progress("open", 0, 1, printable(series.name))
-    with ExitStack() as stack:
-        with stages.time("open"):
-            takes, unread, notes = takes_of(series.steps, settings, stack)
-        if settings.delta != "none" and len(takes) < 2:
-            raise SeriesError(f"{printable(series.name)}: a change takes two steps; there is one")
-        yield from imports(stages)
-        casting = Casting(settings, store, stages)
-        if settings.view == "time":
-            plans, unfit, left_out = through_time(takes, settings)
-            unread, notes = [*unread, *unfit], [*notes, *left_out]
-            cast = yield from casting.through_time(takes, plans)
-        else:
-            cast = yield from casting.of(takes)
-    if not cast.roles:
-        reasons = [*cast.skips, *unread]
-        why = f": {printable(reasons[0].name)} {reasons[0].reason}" if reasons else ""
-        raise WeightwalkError(f"{printable(series.name)}: no tensor gives a surface{why}")
-    skips = (*series.skips, *unread, *cast.skips)
-    yield Progress("place", 0, 1, "layout and colours")
-    with stages.time("place"):
-        layout = corridor([role.plan for role in cast.roles])
-        scale = _scale(cast, settings, store)
-        lock = Lock(
-            tuple(t.step.name for t in cast.takes),
-            tuple(Unit(*key, sigma) for key, sigma in cast.units.all().items()),
-            tuple(Level(r.plan.name, r.level, layout.placements[r.plan.name]) for r in cast.roles),
-            scale,
-            height_unit(scale),
-        )
-        steps = tuple(made.step for made in cast.takes)
-        bare = Animation(
-            series.name, settings, steps, tuple(made.stamp for made in cast.takes),
-            Timeline(len(steps), settings.timeline), layout, lock, (), (), (),
-            skips, [*notes, *cast.notes], stages, store,
-        )  # fmt: skip
-        return _with_cast(bare, cast)
 
 
 @dataclass(frozen=True)
@@ -237,6 +164,8 @@ class Growing:
     stops, low, high
         As of `Layout`.
     skips : tuple of Skip
+    later : int
+        As of `Animation`.
     """
 
     name: str
@@ -248,6 +177,7 @@ class Growing:
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     skips: tuple[Skip, ...]
+    later: int
 
     @classmethod
     def of(cls, animation: Animation) -> Growing:
@@ -255,153 +185,5 @@ class Growing:
         layout = animation.layout
         return cls(
             animation.name, animation.settings, animation.steps, animation.stamps, animation.lock,
-            layout.stops, layout.low, layout.high, animation.skips,
+            layout.stops, layout.low, layout.high, animation.skips, animation.later,
         )  # fmt: skip
-
-
-def grown_steps(earlier: Growing, step: Step, folder: Path) -> Generator[Progress, None, Animation]:
-    """Build what one more step shows, with the units, levels and colours of before.
-
-    Parameters
-    ----------
-    earlier : Growing
-    step : Step
-        The new one.
-    folder : Path
-        As for `animation_steps`.
-
-    Returns
-    -------
-    Animation
-        Of all steps; its actors and reliefs are those of the new one alone. A field that had no
-        place is not shown, and noted.
-    """
-    settings, lock = earlier.settings, earlier.lock
-    if settings.view == "time":
-        raise WeightwalkError("a still surface of all steps cannot grow: build it again")
-    stages, store = Stages(), Store(folder)
-    yield Progress("open", 0, 1, step.label)
-    names = Names((unit.name, unit.shape) for unit in lock.units)
-    with ExitStack() as stack:
-        before = []
-        units = Units.locked(settings, {(u.name, u.shape): u.sigma for u in lock.units})
-        needed = {"none": (), "first": earlier.steps, "previous": earlier.steps[-1:]}
-        for each in needed[settings.delta]:
-            held = stack.enter_context(open_checkpoint(each.path))
-            before.append({key_of(t): t for t in held.values()})
-            whole = {name: note.moments for name, note in pooled_notes(held).items()}
-            units.know(held.values(), whole)
-        checkpoint = stack.enter_context(open_checkpoint(step.path))
-        made, skips = take(step, checkpoint, before, names, settings)
-        yield from imports(stages)
-        places = {level.name: level for level in lock.levels}
-        casting = Casting(settings, store, stages, units)
-        levels = {name: level.level for name, level in places.items()}
-        cast = yield from casting.of([made], levels, len(earlier.steps))
-    steps = (*earlier.steps, step)
-    placements = {name: level.placement for name, level in places.items()}
-    layout = Layout(placements, {}, earlier.stops, earlier.low, earlier.high)
-    bare = Animation(
-        earlier.name, settings, steps, (*earlier.stamps, made.stamp),
-        Timeline(len(steps), settings.timeline), layout, lock, (), (), (),
-        (*earlier.skips, *skips, *cast.skips), list(cast.notes), stages, store,
-    )  # fmt: skip
-    return _with_cast(bare, cast)
-
-
-def recalled_steps(earlier: Growing, folder: Path) -> Generator[Progress, None, Animation]:
-    """Build again what a scene shows, with its units, levels and colours.
-
-    Raises
-    ------
-    CheckpointError
-        A checkpoint has changed since, or is gone.
-    """
-    for step, stamp in zip(earlier.steps, earlier.stamps, strict=True):
-        with open_checkpoint(step.path) as checkpoint:
-            if checkpoint.stamp != stamp:
-                where = printable(step.path, 1000)
-                raise CheckpointError(f"{where}: the files have changed since; build it again")
-    over = tuple(step for step in earlier.steps if step.name in earlier.lock.over)
-    series = Series(earlier.name, earlier.settings.build.model, over, earlier.skips)
-    animation = yield from animation_steps(series, earlier.settings, folder)
-    for step in earlier.steps[len(over) :]:
-        grown = yield from grown_steps(Growing.of(animation), step, folder)
-        animation = joined(animation, grown)
-    return animation
-
-
-def joined(earlier: Animation, grown: Animation) -> Animation:
-    """Return an animation with the step that `grown_steps` made of the one after it.
-
-    Both have the same store.
-    """
-    missing = {relief.plan.name: relief for relief in grown.reliefs}
-    reliefs = [_longer(relief, missing.pop(relief.plan.name, None)) for relief in earlier.reliefs]
-    whole = replace(
-        grown,
-        layout=earlier.layout,
-        actors=(*(replace(a, shown=(*a.shown, False)) for a in earlier.actors), *grown.actors),
-        reliefs=(*reliefs, *missing.values()),
-        notes=[*earlier.notes, *grown.notes],
-        stages=earlier.stages,
-    )
-    return replace(whole, captions=_captions(whole))
-
-
-def _longer(relief: Relief, grown: Relief | None) -> Relief:
-    last = np.zeros_like(relief.values[:1]) if grown is None else grown.values[-1:]
-    values = np.concatenate([relief.values, last])
-    return replace(relief, values=values, shown=(*relief.shown, grown is not None))
-
-
-def _with_cast(bare: Animation, cast: Cast) -> Animation:
-    """Return an animation with its actors, its reliefs and the legend's lines."""
-    steps, lock, settings = bare.steps, bare.lock, bare.settings
-    actors, reliefs = [], []
-    for part in cast.parts:
-        clipped = lock.scale.clipped(bare.store.arrays(part.mesh)["values"])
-        shown = tuple(part.step in {-1, i} for i in range(len(steps)))
-        name = part.shell.name + (f" @ {steps[part.step].name}" if part.step >= 0 else "")
-        counts = part.faces, part.vertices, clipped
-        actors.append(Actor(name, part.step, shown, part.mesh, part.shell, *counts))
-    for role in cast.roles if settings.view == "relief" else ():
-        if any(v is not None for v in role.values):
-            extras = plan_provenance(role.plan, settings.build.field, bare.name)
-            placement = bare.layout.placements[role.plan.name]
-            unit = lock.scale, lock.height
-            reliefs.append(relief_of(role.plan, placement, role.values, unit, extras))
-    whole = replace(bare, actors=tuple(actors), reliefs=tuple(reliefs))
-    return replace(whole, captions=_captions(whole))
-
-
-def _captions(animation: Animation) -> tuple[str, ...]:
-    lock, steps = animation.lock, animation.steps
-    later = {i for i, step in enumerate(steps) if step.name not in lock.over}
-    clipped = sum(actor.clipped for actor in animation.actors if actor.step in later)
-    clipped += sum(lock.scale.clipped(r.values[i]) for r in animation.reliefs for i in later)
-    cuts = [Cut(level.level, level.placement.strip) for level in lock.levels]
-    return series_captions(
-        animation.settings, steps, lock.over, cuts,
-        height=lock.height, clipped=clipped, skips=animation.skips,
-    )  # fmt: skip
-
-
-def _scale(cast: Cast, settings: AnimationSettings, store: Store) -> ColorScale:
-    """Return the one colour scale of all steps; vectors have no vote where there are matrices."""
-    strips: Mapping[bool, list[Float32]] = defaultdict(list)
-    if settings.view == "relief":
-        for role in cast.roles:
-            strips[is_strip(role.plan)] += [v.ravel() for v in role.values if v is not None]
-    else:
-        seen = {p.mesh: p for p in cast.parts if p.shell.sign}
-        wide = any(not is_strip(p.shell.field.plan) for p in seen.values())
-        chosen = [p for p in seen.values() if not (wide and is_strip(p.shell.field.plan))]
-        every = sum(p.vertices for p in chosen) // VOTES + 1
-        for p in chosen:
-            strips[False].append(store.arrays(p.mesh)["values"][::every])
-    votes: Sequence[Float32] = strips[False] or strips[True] or [np.zeros(0, np.float32)]
-    every = sum(len(v) for v in votes) // VOTES + 1 if settings.view == "relief" else 1
-    together = np.concatenate([v[::every] for v in votes])
-    signed = settings.build.field.signed
-    return scale_for(together, diverging=signed, map=settings.build.colors)

@@ -21,7 +21,7 @@ from .settings import AnimationSettings, SurfaceSettings
 from .stages import Stages, Ticks
 from .store import Store
 from .surfaces import Surface, extract_steps
-from .tracks import Take
+from .tracks import Take, key_of
 
 Float32 = npt.NDArray[np.float32]
 
@@ -146,8 +146,10 @@ class Casting:
         order = {(i + first, n): k for i, t in enumerate(kept) for k, n in enumerate(t.plans)}
         parts = sorted(cast.parts, key=lambda p: (p.step, order[p.step, p.shell.field.plan.name]))
         notes = self._said([made.step.label for made in kept], first)
+        changes = self.settings.delta != "none"
+        roles = tuple(_flat_at_first(r, kept, first) if changes else r for r in cast.roles)
         return replace(
-            cast, takes=tuple(kept), parts=tuple(parts), skips=(*skips, *cast.skips),
+            cast, takes=tuple(kept), roles=roles, parts=tuple(parts), skips=(*skips, *cast.skips),
             notes=(*self._notes, *notes),
         )  # fmt: skip
 
@@ -369,6 +371,18 @@ class Casting:
                 f"{printable(name)}: not finite{since} ({nan} NaN and {inf} infinite entries)"
             )
         return notes
+
+
+def _flat_at_first(role: Role, takes: Sequence[Take], first: int) -> Role:
+    """Return a relief that is flat where its tensor has nothing to differ from yet."""
+    values = list(role.values)
+    keys = [key_of(part.tensor) for part in role.plan.parts]
+    for i, made in enumerate(takes, first):
+        if not values or values[i] is not None:
+            break
+        if all(key in made.tensors for key in keys):
+            values[i] = np.zeros(role.plan.shape[1:], np.float32)
+    return replace(role, values=tuple(values))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 from .change import Change
 from .errors import CheckpointError, SelectionError
@@ -14,7 +15,7 @@ from .plans import Skip, make_plans, select, whole
 from .pooling import Moments, matrix_shape
 from .readers import Checkpoint, Tensor, open_checkpoint, printable
 from .series import Step
-from .settings import AnimationSettings
+from .settings import AnimationSettings, Selection
 from .snapshot import pooled_notes
 
 # A tensor is the same at two steps where name and shape are.
@@ -100,7 +101,7 @@ def take(
     SelectionError
         Nothing that was asked for.
     """
-    chosen, skips = select(checkpoint, settings.build.selection)
+    chosen, skips = select(checkpoint, present(settings.build.selection, checkpoint))
     tensors = {key_of(t): t for t in chosen}
     shown = list(tensors.values())
     if settings.delta != "none":
@@ -115,6 +116,14 @@ def take(
             plans[name] = replace(plan, name=name)
     whole = {name: note.moments for name, note in pooled_notes(checkpoint).items()}
     return Take(step, checkpoint.stamp, plans, tensors, whole), skips
+
+
+def present(selection: Selection, checkpoint: Checkpoint) -> Selection:
+    """Return what of a selection a step has; all of it where it has nothing."""
+    names = tuple(name for name in selection.names if name in checkpoint)
+    patterns = tuple(p for p in selection.patterns if any(fnmatchcase(n, p) for n in checkpoint))
+    here = replace(selection, names=names, patterns=patterns)
+    return here if names or patterns else selection
 
 
 def takes_of(
@@ -142,7 +151,8 @@ def takes_of(
     takes: list[Take] = []
     skips: dict[tuple[str, str], Skip] = {}
     first_error: SelectionError | None = None
-    names = Names()
+    names, selection = Names(), settings.build.selection
+    missing = {*selection.names, *selection.patterns}
     for step in steps:
         try:
             checkpoint = stack.enter_context(open_checkpoint(step.path))
@@ -150,6 +160,9 @@ def takes_of(
             skips[step.label, str(error)] = Skip(step.label, str(error))
             continue
         earlier = [made.tensors for made in takes]
+        here = present(selection, checkpoint)
+        if here is not selection:
+            missing -= {*here.names, *here.patterns}
         try:
             made, unfit = take(step, checkpoint, earlier, names, settings)
         except SelectionError as error:
@@ -160,6 +173,9 @@ def takes_of(
             skips[skip.name, skip.reason] = skip
     if first_error is not None and not any(made.tensors for made in takes):
         raise first_error
+    if missing and takes:
+        named = printable(min(missing))
+        raise SelectionError(f"no step has a tensor that is called or matches {named!r}")
     notes = presence(takes)
     grids = {name for made in takes for name in made.whole}
     if grids:

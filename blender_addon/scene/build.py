@@ -6,9 +6,10 @@ then becomes of surfaces that were there before is told in `swap`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, product
 from math import atan2
 
@@ -17,13 +18,16 @@ import numpy as np
 from mathutils import Vector
 
 from ..core.errors import WeightwalkError
-from ..core.model import Model, Progress, captions
+from ..core.exhibit import Exhibit
+from ..core.layout import Layout
+from ..core.legend import captions
+from ..core.model import Model, Progress
 from ..core.record import Record
 from ..core.settings import FieldKind
 from ..core.stages import told
 from . import compat
 from .camera import overview
-from .labels import Ink, Legend, legend, plates, signs
+from .labels import Ink, Legend, Subject, legend, plates, signs, subjects
 from .material import glowing_material, plain_material, surface_material
 from .mesh import COLOR, INDEX, MARK, RUN, Attribute, new_mesh, new_object, surface_steps
 from .ours import find_root, materials_of, run_of
@@ -39,7 +43,7 @@ FACES_PER_LABEL = 1000
 
 _DATA = (
     "collections", "objects", "meshes", "curves", "fonts", "materials", "lights", "cameras",
-    "worlds",
+    "worlds", "actions", "node_groups",
 )  # fmt: skip
 
 
@@ -58,11 +62,10 @@ class View:
     toward: tuple[float, float, float]
     aspect: float
 
-    @classmethod
-    def of(cls, model: Model, aspect: float) -> View:
-        """See a model as `toward` says."""
-        fields = {e.surface.field.plan.name for e in model.exhibits}
-        return cls(toward(model.settings.field.kind, len(fields)), aspect)
+    @property
+    def turn(self) -> float:
+        """Angle about Z from looking along +Y, in radians."""
+        return atan2(-self.toward[0], self.toward[1])
 
 
 def toward(kind: FieldKind, fields: int) -> tuple[float, float, float]:
@@ -79,6 +82,64 @@ class Materials:
     surface: bpy.types.Material
     ink: Ink
     floor: bpy.types.Material
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where surfaces are put while they are made.
+
+    Attributes
+    ----------
+    layers : dict of str to bpy.types.Collection
+        By the names of the stops.
+    material : bpy.types.Material
+    made : Made
+    run : str
+        See `ours.run_of`.
+    total : int
+        All work of the build, in faces.
+    first : int
+        Number of the first surface.
+    """
+
+    layers: dict[str, bpy.types.Collection]
+    material: bpy.types.Material
+    made: Made
+    run: str
+    total: int
+    first: int = 0
+
+    def put(self, surface: bpy.types.Object, layer: str, index: int) -> None:
+        """Put a surface into the collection of its layer."""
+        surface[INDEX], surface[RUN] = self.first + index, self.run
+        self.layers[layer].objects.link(self.made.keep(surface))
+
+
+# Makes surfaces and puts them on the site.
+Surfaces = Callable[[Site], Generator[Progress, None, None]]
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """What stands in a scene beside its surfaces, and how large the work of these is.
+
+    Attributes
+    ----------
+    record : Record
+        Its name is that of the root collection.
+    layout : Layout
+    fields : list of Subject
+    legend : Legend
+    view : View
+    faces : int
+    """
+
+    record: Record
+    layout: Layout
+    fields: list[Subject]
+    legend: Legend
+    view: View
+    faces: int
 
 
 def build_steps(
@@ -109,16 +170,59 @@ def build_steps(
     """
     if not model.exhibits:
         raise WeightwalkError("there is nothing to show")
+    exhibits, layout = model.exhibits, model.layout
+    nonfinite = any(e.surface.sign == 0 for e in exhibits)
+    fields = subjects((e.surface for e in exhibits), layout)
+    scenery = Scenery(
+        Record.of(model),
+        layout,
+        fields,
+        Legend(model.name, captions(model), model.scale, nonfinite),
+        View(toward(model.settings.field.kind, len(fields)), aspect),
+        sum(len(e.part.faces) for e in exhibits),
+    )
+    return (yield from stand_steps(scene, scenery, partial(_surfaces, exhibits)))
+
+
+def _surfaces(exhibits: Sequence[Exhibit], site: Site) -> Generator[Progress, None, None]:
+    done = 0
+    for i, exhibit in enumerate(exhibits):
+        now = Progress("scene", done, site.total, exhibit.part.name)
+        yield now
+        # Closed at once, for an error that somebody holds would keep the half-made mesh.
+        with closing(surface_steps(exhibit, site.material)) as making:
+            surface = yield from told(making, now)
+        site.put(surface, exhibit.placement.collection, i)
+        done += len(exhibit.part.faces)
+
+
+def stand_steps(
+    scene: bpy.types.Scene,
+    scenery: Scenery,
+    surfaces: Surfaces,
+    finish: Callable[[bpy.types.Collection, Made], bpy.types.Object | None] | None = None,
+) -> Generator[Progress, None, bpy.types.Collection]:
+    """Do what `build_steps` does, for surfaces of any kind.
+
+    Parameters
+    ----------
+    scene : bpy.types.Scene
+    scenery : Scenery
+    surfaces : callable
+    finish : callable or None
+        Called with all that was made before it enters the scene; returns the camera that the
+        picture is taken with, or None for the overview.
+    """
     made = Made()
     try:
         yield Progress("scene", 0, 1, "materials")
         old = find_root(scene)
-        materials = _materials(materials_of(old), made)
+        materials = furniture(materials_of(old), made)
         del old
-        root = made.collection(f"Weightwalk {model.name}")
-        root[MARK] = Record.of(model).to_json()
-        view = View.of(model, aspect)
-        points = yield from _furnish(root, model, view, materials, made)
+        record, view = scenery.record, scenery.view
+        root = made.collection(f"Weightwalk {record.model}")
+        root[MARK] = record.to_json()
+        points = yield from _furnish(root, scenery, surfaces, materials, made)
         yield Progress("scene", 1, 1, "all into place")
         shot = overview(points, np.array(view.toward), view.aspect)
         stage = made.group("Stage", root)
@@ -127,7 +231,8 @@ def build_steps(
         for lamp in _lights() if first else ():
             stage.objects.link(made.keep(lamp))
         world = made.keep(_world()) if first and scene.world is None else scene.world
-        swap(scene, root, made, shot)
+        camera = finish(root, made) if finish else None
+        swap(scene, root, made, shot, camera)
         scene.world = world
     except BaseException:
         made.take_back()
@@ -136,29 +241,22 @@ def build_steps(
 
 
 def _furnish(
-    root: bpy.types.Collection, model: Model, view: View, materials: Materials, made: Made
+    root: bpy.types.Collection,
+    scenery: Scenery,
+    surfaces: Surfaces,
+    materials: Materials,
+    made: Made,
 ) -> Generator[Progress, None, np.ndarray]:
     """Make surfaces and labels; return the corners of all that the camera should see."""
-    exhibits, layout, ink = model.exhibits, model.layout, materials.ink
+    layout, fields, ink = scenery.layout, scenery.fields, materials.ink
     layers = {stop.label: made.group(stop.label, root) for stop in layout.stops}
-    faces, done, run = sum(len(e.part.faces) for e in exhibits), 0, run_of(root)
-    total = faces + FACES_PER_LABEL * (len(exhibits) + len(layout.stops))
-    for i, exhibit in enumerate(exhibits):
-        now = Progress("scene", done, total, exhibit.part.name)
-        yield now
-        # Closed at once, for an error that somebody holds would keep the half-made mesh.
-        with closing(surface_steps(exhibit, materials.surface)) as making:
-            surface = yield from told(making, now)
-        surface[INDEX], surface[RUN] = i, run
-        layers[exhibit.placement.collection].objects.link(made.keep(surface))
-        done += len(exhibit.part.faces)
-    nonfinite = any(e.surface.sign == 0 for e in exhibits)
-    what = Legend(model.name, captions(model), model.scale, nonfinite)
-    turn = atan2(-view.toward[0], view.toward[1])
+    total = scenery.faces + FACES_PER_LABEL * (len(fields) + len(layout.stops))
+    yield from surfaces(Site(layers, materials.surface, made, run_of(root), total))
+    done = scenery.faces
     points = [np.array(list(product(*zip(layout.low, layout.high, strict=True))))]
     for group, labels in (
-        ("Labels", chain(plates(exhibits, ink), signs(layout, exhibits, ink))),
-        ("Legend", legend(what, layout, ink, turn)),
+        ("Labels", chain(plates(fields, ink), signs(layout, fields, ink))),
+        ("Legend", legend(scenery.legend, layout, ink, scenery.view.turn)),
     ):
         collection = made.group(group, root)
         for label in labels:
@@ -177,7 +275,7 @@ def corners_of(label: bpy.types.Object) -> np.ndarray:
     return np.array([matrix @ Vector(corner) for corner in label.bound_box])
 
 
-def _materials(known: dict[str, bpy.types.Material], made: Made) -> Materials:
+def furniture(known: dict[str, bpy.types.Material], made: Made) -> Materials:
     """Return the materials of an earlier build, and new ones for those that are not there."""
     makers = {
         "Weightwalk surface": surface_material,

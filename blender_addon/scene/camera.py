@@ -16,6 +16,7 @@ Float64 = npt.NDArray[np.float64]
 LENS = 50.0  # mm
 SENSOR = 36.0  # mm, the width
 AIMED = "weightwalk_aimed"
+FLOWN = "weightwalk_flown"  # of the camera that flies: the keys that `flight` gave it
 
 
 @dataclass(frozen=True)

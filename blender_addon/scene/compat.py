@@ -27,3 +27,10 @@ PICTURE_ONLY = (
     *([("render.image_settings.media_type", "IMAGE")] if bpy.app.version >= (5, 0, 0) else []),
     ("render.image_settings.file_format", "PNG"),
 )
+
+
+# What chooses a movie; since 5.0 the kind of medium has to be chosen first.
+MOVIE_ONLY = (
+    *([("render.image_settings.media_type", "VIDEO")] if bpy.app.version >= (5, 0, 0) else []),
+    ("render.image_settings.file_format", "FFMPEG"),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import cos, pi, radians, sin
@@ -12,10 +12,12 @@ import bpy
 import numpy as np
 
 from ..core.color import ColorScale
-from ..core.exhibit import Exhibit
-from ..core.layout import Layout, Vector
+from ..core.fields import Plan
+from ..core.layout import Layout, Placement, Vector
+from ..core.legend import level_text
 from ..core.readers import printable
-from .mesh import color_attribute, new_mesh, new_object
+from ..core.surfaces import Surface
+from .mesh import STEP, color_attribute, new_mesh, new_object
 
 STANDING: Vector = (pi / 2, 0.0, 0.0)
 LONGEST = 40  # letters of a name
@@ -41,12 +43,53 @@ class Legend:
     scale : ColorScale
     nonfinite : bool
         Whether the colour of NaN and infinity occurs.
+    steps : tuple of str
+        Of a training run: what its steps are called. All are written at one place.
+    aside : bool
+        Whether it has to stand beside the corridor, where no camera flies.
     """
 
     title: str
     lines: tuple[str, ...]
     scale: ColorScale
     nonfinite: bool
+    steps: tuple[str, ...] = ()
+    aside: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A field that stands in the scene, and what its plate says of its level.
+
+    Attributes
+    ----------
+    plan : Plan
+    placement : Placement
+    cut : str
+        "" where it is not cut.
+    """
+
+    plan: Plan
+    placement: Placement
+    cut: str = ""
+
+
+def subjects(surfaces: Iterable[Surface], layout: Layout) -> list[Subject]:
+    """Return the fields of some surfaces; of each, its first surface speaks for it."""
+    firsts: dict[str, Surface] = {}
+    for surface in surfaces:
+        name = surface.field.plan.name
+        # A marker of non-finite cells has no level to tell.
+        if name not in firsts or (surface.sign and not firsts[name].sign):
+            firsts[name] = surface
+    return [Subject(s.field.plan, layout.placements[n], _cut(s)) for n, s in firsts.items()]
+
+
+def _cut(surface: Surface) -> str:
+    if not surface.sign:
+        return "NaN or infinity only"
+    beyond = "beyond ±" if surface.field.settings.signed else "above "
+    return f"{beyond}{level_text(surface.level)} σ"
 
 
 def text(
@@ -64,38 +107,35 @@ def text(
     return made
 
 
-def plates(exhibits: Sequence[Exhibit], ink: Ink) -> Iterator[bpy.types.Object]:
+def plates(fields: Sequence[Subject], ink: Ink) -> Iterator[bpy.types.Object]:
     """Make a name plate at the foot of each field: its role, shape, and level."""
-    # A field's markers come after its surfaces: the first of each field speaks for it.
-    for exhibit in {e.surface.field.plan.name: e for e in reversed(exhibits)}.values():
-        placement = exhibit.placement
+    for field in fields:
+        placement = field.placement
         x, y, z = placement.origin
         front, bottom = y - placement.size[1] / 2, z - placement.size[2] / 2
         at = (x - placement.size[0] / 2, front - 0.05, bottom - 0.17)
-        plate = text(_plate(exhibit), 0.15, at, ink.text, "LEFT")
+        plate = text(_plate(field), 0.15, at, ink.text, "LEFT")
         plate.rotation_euler = STANDING
         yield plate
 
 
-def _plate(exhibit: Exhibit) -> str:
+def _plate(field: Subject) -> str:
     """Return where a field belongs, its role, its shape and its level."""
-    surface, plan = exhibit.surface, exhibit.surface.field.plan
-    place = printable(exhibit.placement.collection, LONGEST)
+    plan = field.plan
+    place = printable(field.placement.collection, LONGEST)
     if len(plan.planes) > 1:
         place = f"{plan.planes[0]} to {plan.planes[-1].rpartition(' ')[2]}"
     expert = plan.parts[0].tensor.names.expert if plan.kind == "slab" else None
     role = printable(plan.role, LONGEST)
     role = role if expert is None else f"{role} · expert {expert}"
-    shape = exhibit.part.extras["shape"].replace("x", " × ")
-    beyond = "beyond ±" if surface.field.settings.signed else "above "
-    cut = f"{beyond}{surface.level:.2f} σ" if surface.sign else "NaN or infinity only"
-    return f"{place} · {role} · {shape} · {cut}"
+    shape = " × ".join(map(str, plan.parts[0].tensor.shape))
+    return " · ".join(part for part in (place, role, shape, field.cut) if part)
 
 
-def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> Iterator[bpy.types.Object]:
+def signs(layout: Layout, fields: Sequence[Subject], ink: Ink) -> Iterator[bpy.types.Object]:
     """Make the layers' names on the left and the roles' names at the head, on the floor."""
     size = _size(layout)
-    for name, y in _names(layout, exhibits):
+    for name, y in _names(layout, fields):
         at = (layout.low[0] - size, y, ABOVE)
         yield text(printable(name, LONGEST), size, at, ink.text, "RIGHT")
     front = next((s.y for s in layout.stops if "layer" in s.label), layout.low[1])
@@ -105,12 +145,11 @@ def signs(layout: Layout, exhibits: Sequence[Exhibit], ink: Ink) -> Iterator[bpy
             yield text(printable(role, LONGEST), min(size, 1.1), at, ink.text)
 
 
-def _names(layout: Layout, exhibits: Sequence[Exhibit]) -> list[tuple[str, float]]:
+def _names(layout: Layout, fields: Sequence[Subject]) -> list[tuple[str, float]]:
     """Return what stands at which Y: the stops, or the planes of a volume that is alone."""
-    plans = {e.surface.field.plan.name: e for e in exhibits}
-    first = exhibits[0]
-    planes = first.surface.field.plan.planes
-    if len(plans) > 1 or len(planes) < 2:
+    first = fields[0]
+    planes = first.plan.planes
+    if len(fields) > 1 or len(planes) < 2:
         return [(stop.label, stop.y) for stop in layout.stops]
     y, step = first.placement.origin[1], first.placement.step[1]
     every = max(len(planes) // 12, 1)
@@ -135,11 +174,11 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> Iterator[bpy.
     desk.empty_display_size = unit
     size, middle = np.subtract(layout.high, layout.low), np.add(layout.high, layout.low) / 2
     # A long corridor leaves room on its left, and none to spare before it.
-    aside = turn == 0.0 and size[1] > size[0]
-    lines = [part for line in what.lines for part in wrap(line, 48)] if aside else what.lines
+    aside = what.aside or (turn == 0.0 and size[1] > 0.7 * size[0])
+    lines = [part for line in what.lines for part in _wrapped(line)] if aside else what.lines
     # Its lower edge, below the ticks, rests on the floor; its upper one hides nothing behind it.
     bottom = (1.85 - 0.95 * len(lines)) * unit
-    upper, lower, tilt = 5.2 * unit, bottom - 1.1 * unit, radians(30.0)
+    upper, lower, tilt = (9.0 if what.steps else 5.2) * unit, bottom - 1.1 * unit, radians(30.0)
     if aside:
         half = 0.17 * max(map(len, (*lines, 2 * what.title[:LONGEST])))
         longest = min(max(len(stop.label) for stop in layout.stops), LONGEST)
@@ -156,9 +195,25 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> Iterator[bpy.
         text(line, 0.68 * unit, (0.0, (2.35 - 0.95 * i) * unit, 0.0), ink.text)
         for i, line in enumerate(lines)
     )
-    for part in chain([title], lower_lines, _bar(what, 14.0 * unit, bottom, unit, ink)):
+    bar = _bar(what, 14.0 * unit, bottom, unit, ink)
+    for part in chain([title], lower_lines, bar, _steps(what.steps, unit, ink)):
         part.parent = desk
         yield part
+
+
+def _wrapped(line: str) -> list[str]:
+    """Break a line into parts of about the same length, 48 letters at most."""
+    count = len(wrap(line, 48))
+    narrower = (wrap(line, width) for width in range(max(len(line) // count, 12), 48))
+    return next((parts for parts in narrower if len(parts) == count), wrap(line, 48))
+
+
+def _steps(steps: Sequence[str], unit: float, ink: Ink) -> Iterator[bpy.types.Object]:
+    """Make what the steps are called, large, above the title, each to be shown at its time."""
+    for i, step in enumerate(steps):
+        made = text(printable(step, LONGEST), 2.8 * unit, (0.0, 6.0 * unit, 0.0), ink.text)
+        made[STEP] = i
+        yield made
 
 
 def _bar(

@@ -21,6 +21,8 @@ MARK = "weightwalk"  # the custom property by which we know our own things
 ORIGIN = "origin"  # where a surface was placed, in double precision
 INDEX = "index"  # its number in the run
 RUN = "run"  # which run it is of, see `ours.run_of`
+STEP = "training_step"  # index of the step of a training run that a thing is of; -1 for all
+KEY = "weightwalk_mesh"  # a mesh's `Actor.mesh`
 COLOR = "Color"
 VALUE = "value"
 CELL = "cell"
@@ -135,9 +137,16 @@ def surface_object(exhibit: Exhibit, material: bpy.types.Material | None) -> bpy
     return finish(surface_steps(exhibit, material))
 
 
-def surface_steps(exhibit: Exhibit, material: bpy.types.Material | None) -> Ticks[bpy.types.Object]:
-    """Do what `surface_object` does, a step at a time; None leaves room for a material."""
+def surface_steps(
+    exhibit: Exhibit, material: bpy.types.Material | None, known: bpy.types.Mesh | None = None
+) -> Ticks[bpy.types.Object]:
+    """Do what `surface_object` does, a step at a time; None leaves room for a material.
+
+    A mesh that is known is that of another object with the same surface.
+    """
     part, surface = exhibit.part, exhibit.surface
+    if known is not None:
+        return _surface(exhibit, known)
     yield 0
     colors = color_attribute(part.colors)
     yield 0

@@ -7,14 +7,16 @@ too, only leaves this one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import bpy
 
 from ..quiet import held_signals
-from .camera import Shot, aim, new_camera, untouched
+from .camera import FLOWN, Shot, aim, new_camera, untouched
+from .flight import unchanged
+from .markers import forget_markers
 from .mesh import MARK
 from .ours import (
     GROUP,
@@ -44,18 +46,29 @@ class Made:
     def __init__(self) -> None:
         self._fonts = set(bpy.data.fonts)
         self._things: list[bpy.types.ID] = []
+        self._changes: list[Callable[[], object]] = []
         # The names that they should have; an earlier build has them still.
         self._names: list[tuple[bpy.types.ID, str]] = []
 
     def keep(self, thing: ID) -> ID:
-        """Remember a new thing, and an object's data with it."""
+        """Remember a new thing, and with it the data that no other object has."""
         self._things.append(thing)
         if isinstance(thing, bpy.types.Object):
             name, thing[MARK] = thing[MARK], thing.name
             self._names.append((thing, name))
-            if thing.data is not None:
+            if thing.data is not None and thing.data.users == 1:
                 self._things.append(thing.data)
                 self._names.append((thing.data, name))
+                shapes = getattr(thing.data, "shape_keys", None)
+                if shapes is not None:
+                    self._names.append((shapes, name))
+        return thing
+
+    def named(self, thing: ID, name: str) -> ID:
+        """Remember a new thing that is no object, and the name that it should have."""
+        self._things.append(thing)
+        self._names.append((thing, name))
+        thing[MARK] = thing.name
         return thing
 
     def collection(self, name: str) -> bpy.types.Collection:
@@ -71,8 +84,18 @@ class Made:
         root.children.link(made)
         return made
 
+    def undo(self, change: Callable[[], object]) -> None:
+        """Remember what takes back a change of a thing that was there before."""
+        self._changes.append(change)
+
+    def rename(self, thing: bpy.types.ID, name: str) -> None:
+        """Remember a name that a thing of ours should have in the end."""
+        self._names.append((thing, name))
+
     def take_back(self) -> None:
         """Remove it all."""
+        while self._changes:
+            self._changes.pop()()
         bpy.data.batch_remove([thing for thing in self._things if _alive(thing)])
         # Blender's own font comes with the first text.
         fonts = set(bpy.data.fonts) - self._fonts
@@ -81,14 +104,17 @@ class Made:
 
     def leave(self) -> None:
         """Leave it where it is from now on."""
-        self._things = []
+        self._things, self._changes = [], []
 
     def name(self) -> None:
         """Give all the names that they would have had without the earlier build."""
         for thing, name in self._names:
+            if not _alive(thing):
+                continue
+            noted = thing.get(MARK) == thing.name
             if thing.name != name:
                 thing.name = name
-            if isinstance(thing, bpy.types.Object) or GROUP in thing:
+            if noted:
                 thing[MARK] = thing.name
 
 
@@ -120,7 +146,13 @@ class _Earlier:
     shared: set[bpy.types.Collection]
 
 
-def swap(scene: bpy.types.Scene, root: bpy.types.Collection, made: Made, shot: Shot) -> None:
+def swap(
+    scene: bpy.types.Scene,
+    root: bpy.types.Collection,
+    made: Made,
+    shot: Shot,
+    flight: bpy.types.Object | None = None,
+) -> None:
     """Put a new root into the scene, in place of the earlier one if there is one.
 
     Parameters
@@ -132,36 +164,44 @@ def swap(scene: bpy.types.Scene, root: bpy.types.Collection, made: Made, shot: S
         All that is new. Until nothing can go wrong any more, it can be taken back.
     shot : Shot
         For our camera, where a person has not taken it over.
+    flight : bpy.types.Object or None
+        A camera that flies; the scene's, unless the earlier build had one and a person has chosen
+        another since.
     """
     with held_signals():
         held = find_root(scene)
-        old = _sort(scene, held) if held else None
+        old = _sort(scene, held, flight) if held else None
         if old:
             _carry_over(old, root)
         camera, before = _camera(scene, root, old)
-        if camera is None and (old is None or scene.camera in (None, before)):
+        free = [None, before, *(old.gone if old else ())]
+        if camera is None and (old is None or scene.camera in free):
             camera = made.keep(new_camera(shot))
             _stage(root).objects.link(camera)
+        flew = old is not None and any(FLOWN in thing for thing in old.ours)
+        chosen = (flight is not None and not flew) or scene.camera in free
         for parent in old.parents if old else [scene.collection]:
             parent.children.link(root)
         if old:
             _hide_alike(scene, old.root, root)
-            _untie(set(old.gone))
+            untie(set(old.gone))
         made.leave()
         if old:
             _remove(scene, old)
             made.name()
             if camera is not None and untouched(camera):
                 aim(camera, shot)
-        if scene.camera in (None, before):
-            scene.camera = camera
+        if chosen:
+            scene.camera = flight or camera
 
 
 def _stage(root: bpy.types.Collection) -> bpy.types.Collection:
     return next(c for c in root.children if c.get(GROUP) == "Stage")
 
 
-def _sort(scene: bpy.types.Scene, root: bpy.types.Collection) -> _Earlier:
+def _sort(
+    scene: bpy.types.Scene, root: bpy.types.Collection, flight: bpy.types.Object | None
+) -> _Earlier:
     every = dict.fromkeys([scene.collection, *scene.collection.children_recursive])
     parents = [c for c in every if root in c.children.values()]
     others = {thing for c in roots_in(scene) if c != root for thing in objects_in(c)}
@@ -169,7 +209,9 @@ def _sort(scene: bpy.types.Scene, root: bpy.types.Collection) -> _Earlier:
     ours = ours_among(things)
     known = set(ours)
     theirs = {thing for thing in things if MARK in thing and thing not in known}
-    dropped = [thing for thing in ours if thing.type not in {"LIGHT", "CAMERA"}]
+    still = [thing for thing in ours if thing.type not in {"LIGHT", "CAMERA"}]
+    # A camera that flew as we said flies no more, unless it is to fly again.
+    dropped = [*still, *(thing for thing in ours if unchanged(thing) and thing != flight)]
     shared = _shared(scene, root, parents)
     kept = {thing for collection in shared for thing in collection.objects}
     return _Earlier(
@@ -223,7 +265,8 @@ def _camera(
     if old is None:
         return None, None
     held = _stage(root).objects
-    camera = next((o for o in held if o.type == "CAMERA" and o in old.ours), None)
+    cameras = [o for o in held if o.type == "CAMERA" and FLOWN not in o]
+    camera = next((o for o in cameras if o in old.ours), None)
     if camera is None or not untouched(camera):
         return camera, None
     if all(camera.name not in c.objects for c in old.shared):
@@ -237,7 +280,7 @@ def _ours_of(root: bpy.types.Collection) -> list[bpy.types.Collection]:
     return [root, *ours_among(dict.fromkeys(root.children_recursive))]
 
 
-def _untie(gone: set[bpy.types.Object]) -> None:
+def untie(gone: set[bpy.types.Object]) -> None:
     """Leave what is tied to things that go where it is."""
     for thing in bpy.data.objects:
         if thing.parent in gone and thing not in gone and thing.library is None:
@@ -260,10 +303,29 @@ def _remove(scene: bpy.types.Scene, old: _Earlier) -> None:
         for thing in old.released if collection not in old.shared else ():
             if collection.objects.get(thing.name) == thing:
                 collection.objects.unlink(thing)
-    data = {thing.data for thing in old.gone} - {None}
+    forget_markers(scene, old.root)
     unused = [c for c in collections if c not in old.shared]
-    bpy.data.batch_remove([*old.gone, *unused])
+    remove(old.gone, unused)
+
+
+def remove(
+    things: Sequence[bpy.types.Object], collections: Sequence[bpy.types.Collection] = ()
+) -> None:
+    """Remove objects of ours with what only they use: data, actions and node groups."""
+    data = {thing.data for thing in things} - {None}
+    moving = {action for owner in (*things, *data) for action in _actions(owner)}
+    groups = {m.node_group for thing in things for m in thing.modifiers if m.type == "NODES"}
+    bpy.data.batch_remove([*things, *collections])
     bpy.data.batch_remove([one for one in data if not one.users])
+    used = [one for one in (*moving, *groups) if one is not None and is_ours(one)]
+    bpy.data.batch_remove([one for one in used if not one.users])
+
+
+def _actions(owner: bpy.types.ID) -> Iterator[bpy.types.Action]:
+    for one in (owner, getattr(owner, "shape_keys", None)):
+        moved = getattr(one, "animation_data", None)
+        if moved is not None and moved.action is not None:
+            yield moved.action
 
 
 def _hide_alike(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from safetensors.numpy import save_file
-from weightwalk.core.animation import animation_steps
+from weightwalk.core.produce import animation_steps
 from weightwalk.core.series import Series, Step
 from weightwalk.core.settings import (
     AnimationSettings,

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 from safetensors.numpy import save_file
-from weightwalk.core.animation import Growing, animation_steps, grown_steps, joined, recalled_steps
+from weightwalk.core.animation import Growing
 from weightwalk.core.errors import BadInputError, CheckpointError, OutputError, WeightwalkError
 from weightwalk.core.pooling import cell_edges
+from weightwalk.core.produce import animation_steps, grown_steps, joined, recalled_steps
 from weightwalk.core.record import Record
 from weightwalk.core.series import Step, find_series
 from weightwalk.core.series_report import series_report
@@ -131,7 +132,8 @@ def test_changes_are_those_that_numpy_finds(run, animate, rng, delta):
     animation = animate(run(*steps), "relief", delta)
     (relief,) = (r for r in animation.reliefs if r.plan.name == Q)
     values = [np.float32(step[Q]).astype(np.float64) for step in steps]
-    assert relief.shown == (False, True, True, True)
+    assert relief.shown == (True, True, True, True)
+    assert not relief.values[0].any()
     for k in (1, 2, 3):
         before = values[0] if delta == "first" else values[k - 1]
         expected = pooled(values[k] - before) / before.std()
@@ -189,6 +191,17 @@ def test_what_comes_goes_and_changes_shape_is_told_and_shown_while_it_is_there(r
     assert f"{DOWN} is there only at step 20 to 40" in said
     assert "extra is there only at step 20 to 30" in said
     assert f"{Q} as 30 × 20 is there only at step 40" in said
+
+
+def test_what_was_chosen_by_name_is_shown_where_it_is(run, animate, rng):
+    steps = drifting(rng)
+    del steps[1][DOWN]
+    folder = run(*steps)
+    animation = animate(folder, patterns=(Q, DOWN), surface=SurfaceSettings(level=0.01))
+    assert [a.step for a in animation.actors if a.shell.field.plan.name == DOWN] == [0, 2, 3]
+    assert [a.step for a in animation.actors if a.shell.field.plan.name == Q] == [0, 1, 2, 3]
+    with pytest.raises(BadInputError, match="no step has a tensor that is called or matches 'z"):
+        animate(folder, patterns=(Q, "z*"))
 
 
 def test_nan_from_a_step_on_is_shown_and_the_step_is_named(run, animate, rng):
@@ -265,7 +278,7 @@ def test_every_report_fits_the_schema(run, animate, rng, view, delta):
 
 def test_one_field_is_in_memory_at_a_time(run, animate, rng, monkeypatch):
     """Of 40 fields nothing stays but what lies on the disk, and some votes for the colours."""
-    monkeypatch.setattr("weightwalk.core.animation.VOTES", 1000)
+    monkeypatch.setattr("weightwalk.core.produce.VOTES", 1000)
     names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(10)]
     steps = [{n: rng.standard_normal((96, 96)) for n in names} for _ in range(4)]
     folder = run(*steps)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from weightwalk.animate import animate
-from weightwalk.core.animation import animation_steps
+from weightwalk.core.produce import animation_steps
 from weightwalk.core.series import find_series
 from weightwalk.core.settings import (
     AnimationOutput,

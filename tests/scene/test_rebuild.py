@@ -335,7 +335,7 @@ def test_each_surface_knows_its_build(bpy, first, second):
     assert len(runs[0]) == 16
 
 
-@pytest.mark.parametrize("step", ["new_camera", "_hide_alike", "_untie"])
+@pytest.mark.parametrize("step", ["new_camera", "_hide_alike", "untie"])
 def test_a_swap_that_fails_halfway_leaves_the_earlier_build(bpy, first, second, monkeypatch, step):
     scene = bpy.context.scene
     root = pipeline.show_in(scene, first)

@@ -84,11 +84,9 @@ class Clip:
 
     def _middle(self, step: int) -> list[float]:
         """Return when a step is at its peak: at one frame, or from one to the next."""
-        frames = self.timeline.middle(step)
-        if frames[-1] >= self.timeline.first(step + 1):
-            # With one frame a step, the second is the next step's.
-            frames = (sum(frames) / len(frames),)  # type: ignore[assignment]
-        return [self.timeline.at(frame) for frame in frames]
+        if self.timeline.settings.frames == 1:
+            return [self.timeline.at(self.timeline.first(step) + 0.5)]
+        return [self.timeline.at(frame) for frame in self.timeline.middle(step)]
 
     def _accessor(self, values: NDArray[np.float32], kind: str) -> int:
         data = values.astype("<f4").tobytes()
