@@ -44,12 +44,12 @@ class Build(Working, bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Ask first where memory may be too small."""
         try:
-            too_much = "" if self.sure else _too_much(context.scene.weightwalk.estimate())
+            question = "" if self.sure else too_much(context.scene.weightwalk.estimate())
         except WeightwalkError as error:
             return fail(self, error)
-        if too_much:
+        if question:
             bpy.ops.weightwalk.confirm(
-                "INVOKE_DEFAULT", operator="build", question=too_much, yes="Build anyway"
+                "INVOKE_DEFAULT", operator="build", question=question, yes="Build anyway"
             )
             return {"CANCELLED"}
         return self.begin(context)
@@ -58,9 +58,9 @@ class Build(Working, bpy.types.Operator):
         """Return the steps from the file to the scene."""
         weights = context.scene.weightwalk
         found = weights.estimate()
-        too_much = "" if self.sure else _too_much(found)
-        if too_much and bpy.app.background:
-            raise WeightwalkError(f"{too_much}; choose fewer tensors, or say sure=True")
+        question = "" if self.sure else too_much(found)
+        if question and bpy.app.background:
+            raise WeightwalkError(f"{question}; choose fewer tensors, or say sure=True")
         session().checkpoint(weights.path, weights.stamp)
         return _build(context.scene.name, weights.settings())
 
@@ -93,7 +93,7 @@ def _build(name: str, settings: Settings) -> Generator[Progress, None, tuple[Mod
     return model, first
 
 
-def _too_much(found: Estimate) -> str:
+def too_much(found: Estimate) -> str:
     """Return the question whether to build what may not fit into memory, or nothing."""
     free = available_memory()
     if free is None or found.memory <= SHARE * free:

@@ -50,6 +50,7 @@ class HeadUp:
             return
         viewer = np.array(context.region_data.view_matrix.inverted())
         surface, layer, away = built.nearest(viewer[:3, 3], -viewer[:3, 2])
+        layer += f"   ·   {built.step}" * bool(built.step)
         self._text(context, layer, describe(surface, away), built.record.scale)
 
     def _text(self, context: bpy.types.Context, layer: str, what: str, scale: ColorScale) -> None:
@@ -82,10 +83,12 @@ class HeadUp:
 
 
 def describe(surface: Seen, away: float) -> str:
-    """Return what a surface is: its tensor, shape, level and distance."""
+    """Return what a surface or a relief is: its tensor, shape, level and distance."""
     name = surface.plan
     name = name if len(name) <= 70 else f"{name[:30]}…{name[-38:]}"
     shape = surface.shape.replace("x", " × ")
+    if surface.sign is None or surface.level is None:
+        return f"{name}   {shape}   {away:.1f} m"
     side = {1: "above", -1: "below −", 0: ""}[surface.sign]
     level = f"{side} {surface.level:.2f} σ".replace("− ", "−") if side else "NaN or infinity"
     return f"{name}   {shape}   {level}   {away:.1f} m"

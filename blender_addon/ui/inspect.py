@@ -14,16 +14,19 @@ from mathutils import Vector
 from ..core.errors import WeightwalkError
 from ..core.fields import Plan
 from ..core.inspect import find_plan, read_cell, rectangle_around
+from ..core.layout import SLAB_DEPTH
 from ..core.model import Progress
+from ..core.origin import StepReading, read_step_steps
 from ..core.readers import printable
 from ..core.reading import Reading
 from ..core.record import Record
 from ..refine import refine_steps, shared_sigma
-from ..scene.detail import mark_entry
-from ..scene.mesh import CELL
+from ..scene.detail import KIND, mark_entry
+from ..scene.keys import give
+from ..scene.mesh import CELL, STEP
 from ..scene.ours import find_root, run_of
 from .job import WorkingOnSurfaces, fail
-from .session import is_surface, session, visible_surfaces
+from .session import is_field, session, step_of, visible_surfaces
 from .view import show_detail
 
 FARTHEST = 64  # surfaces of others that a ray may pass
@@ -106,28 +109,35 @@ class Inspect(WorkingOnSurfaces, bpy.types.Operator):
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, Any]:
         """Return the steps that read the cell."""
         surface = context.scene.objects.get(self.surface)
-        if surface is None or not is_surface(surface):
+        if surface is None or not is_field(surface):
             raise WeightwalkError(f"{self.surface!r} is not the surface of a tensor")
         if surface.get("run") != run_of(find_root(context.scene)):
             raise WeightwalkError(
                 f"{printable(surface.name)}: this surface is of an earlier build; build it again"
             )
         record = session().record(context.scene)
+        if record.series is not None:
+            step = int(surface.get(STEP, -1))
+            if step < 0:  # a relief, which shows one after the other
+                step = step_of(context.scene, record) or 0
+            return read_step_steps(record.series, surface["plan"], step, self.cell)
         plan = plan_of(record, surface["plan"])
         if not 0 <= self.cell < np.prod(plan.shape):
             raise WeightwalkError(f"{self.surface}: there is no cell {self.cell}")
         shared = shared_sigma(surface, record)
         return _with_plan(plan, read_cell(plan, record.settings.field, self.cell, shared))
 
-    def done(self, context: bpy.types.Context, result: tuple[Plan, Reading]) -> None:
+    def done(self, context: bpy.types.Context, result: tuple[Plan, Reading | StepReading]) -> None:
         """Show what was read, mark the largest entry, and offer the rectangle around it."""
-        plan, reading = result
+        plan, told = result
+        reading = told.reading if isinstance(told, StepReading) else told
         surface = context.scene.objects.get(self.surface)
         if surface is None:
             raise WeightwalkError(f"{printable(self.surface)} is gone")
         weights = context.scene.weightwalk
-        weights.reading = "\n".join(reading.lines())
-        weights.copy_text = reading.copy_text
+        lines = told.lines()
+        weights.reading = "\n".join(lines)
+        weights.copy_text = told.copy_text
         weights.refine_plan = plan.name
         weights.refine_plane = int(self.cell // np.prod(plan.shape[1:]))
         entry = reading.largest
@@ -135,11 +145,31 @@ class Inspect(WorkingOnSurfaces, bpy.types.Operator):
         rows, cols = _around(plan, weights.refine_plane, row, col)
         weights.refine_from, weights.refine_to = (rows[0], cols[0]), (rows[1], cols[1])
         mark_entry(surface, plan.shape, self.cell, reading)
+        record = session().record(context.scene)
+        if record is not None and record.series is not None:
+            _let_mark_follow(surface, reading, record.series.lock.height)
         session().forget()
         # The panel may be out of sight.
-        lines = reading.lines()
-        told = ", ".join(lines[-2:]) if entry else lines[-1]
-        self.report({"INFO"}, f"{lines[0]}: {told}")
+        said = ", ".join(reading.lines()[-2:] if entry else lines[-1:])
+        self.report({"INFO"}, f"{lines[0]}: {said}")
+
+
+def _let_mark_follow(surface: bpy.types.Object, reading: Reading, height: float) -> None:
+    """Let the mark of an entry be seen when its surface is; of a relief, before what rises there.
+
+    Parameters
+    ----------
+    surface : bpy.types.Object
+    reading : Reading
+    height : float
+        Metres that one σ stands for in a relief.
+    """
+    moved = surface.animation_data
+    for mark in (thing for thing in surface.children if thing.get(KIND) == "entry"):
+        if moved is not None and moved.action is not None:
+            give(mark, moved.action)
+        if surface.data.shape_keys is not None and np.isfinite(reading.sigmas):
+            mark.location.y += SLAB_DEPTH / 2 - height * reading.sigmas
 
 
 def _around(plan: Plan, plane: int, row: int, col: int) -> tuple[tuple[int, int], ...]:
@@ -202,7 +232,7 @@ def cast(context: bpy.types.Context, origin: Vector, toward: Vector) -> Hit | No
         )
         if not found:
             return None
-        if is_surface(thing):
+        if is_field(thing):
             shown = thing.original.evaluated_get(depsgraph)
             return Hit(thing.original, _cell_at(shown, face, place))
         origin = place + toward * 1e-4
@@ -252,6 +282,10 @@ class Refine(WorkingOnSurfaces, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """After a cell was looked at."""
+        record = session().record(context.scene)
+        if record is not None and record.series is not None:
+            cls.poll_message_set("this works on a single model: load one checkpoint, and build it")
+            return False
         if not context.scene.weightwalk.refine_plan:
             cls.poll_message_set("inspect a cell first")
             return False

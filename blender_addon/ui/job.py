@@ -146,6 +146,12 @@ class WorkingOnSurfaces(Working):
 
 def fail(operator: Any, error: Exception) -> set[str]:
     """Tell the person what is wrong."""
+    operator.report({"ERROR"}, sentence_of(error))
+    return {"CANCELLED"}
+
+
+def sentence_of(error: Exception) -> str:
+    """Return what is wrong, in words for people."""
     if isinstance(error, WeightwalkError):
         said = str(error)
     elif isinstance(error, MemoryError):
@@ -154,8 +160,7 @@ def fail(operator: Any, error: Exception) -> set[str]:
         said = f"{error.filename or 'the disk'}: {error.strerror or error}"
     else:
         said = f"{type(error).__name__}: {error}"
-    operator.report({"ERROR"}, printable(said, 2000))
-    return {"CANCELLED"}
+    return printable(said, 2000)
 
 
 def redraw(context: bpy.types.Context) -> None:

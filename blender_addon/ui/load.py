@@ -80,7 +80,7 @@ class LoadModel(bpy.types.Operator):
             checkpoint = open_checkpoint(path)
             if not len(checkpoint):
                 raise WeightwalkError(f"{printable(path, 1000)}: the model has no tensors")
-            _fill(weights, checkpoint, context)
+            fill(weights, checkpoint, context)
         except Exception as error:
             return fail(self, error)
         remember_model(context, str(path))
@@ -97,7 +97,8 @@ class LoadModel(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _fill(weights: Weights, checkpoint: Checkpoint, context: bpy.types.Context) -> None:
+def fill(weights: Weights, checkpoint: Checkpoint, context: bpy.types.Context) -> None:
+    """List a checkpoint's tensors in place of what was loaded before."""
     if not weights.path:
         chosen = preferences(context)
         if chosen is not None:
@@ -106,6 +107,7 @@ def _fill(weights: Weights, checkpoint: Checkpoint, context: bpy.types.Context) 
     weights.path, weights.stamp = str(checkpoint.path), checkpoint.stamp
     weights.title = printable(checkpoint.name)
     weights.reading = weights.copy_text = weights.refine_plan = ""
+    weights.run.clear()
     weights.tensors.clear()
     for tensor in checkpoint.values():
         item = weights.tensors.add()

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
-
 import bpy
 
 from ..core.readers import printable
 from .build import Build
+from .draw import InTab, draw_job, write
 from .export import Export
 from .inspect import CopyEntry, Inspect, Refine
-from .job import Cancel
 from .load import KINDS, Choose, LoadModel, RecentMenu, TensorList
 from .navigate import LayerMenu, Overview, Step, Walk, key_of
 from .session import session
 from .view import place_of, stop_ahead
-
-
-def write(layout: bpy.types.UILayout, context: bpy.types.Context, text: str) -> None:
-    """Write text in as many lines as the sidebar's width asks for."""
-    letters = max(int(context.region.width / context.preferences.system.ui_scale / 6.6) - 5, 12)
-    name = " " not in text
-    # A tensor's name may be broken at its dots.
-    for line in wrap(text.replace(".", ". ") if name else text, letters, break_on_hyphens=False):
-        layout.label(text=line.replace(". ", ".") if name else line)
-
-
-class InTab:
-    """Where all panels stand."""
-
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Weights"
 
 
 class WithModel(InTab):
@@ -132,7 +113,10 @@ class ShapePanel(WithModel, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         column = layout.column()
-        column.prop(weights, "kind")
+        through_time = bool(weights.run.loaded) and weights.run.view == "time"
+        kind = column.column()
+        kind.enabled = not through_time
+        kind.prop(weights, "kind")
         pair = column.column(align=True)
         pair.prop(weights, "rows")
         pair.prop(weights, "cols")
@@ -155,24 +139,23 @@ class BuildPanel(WithModel, bpy.types.Panel):
     bl_idname = "WEIGHTWALK_PT_build"
     bl_label = "Build"
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With a single model: a training run has a panel of its own."""
+        return super().poll(context) and not context.scene.weightwalk.run.loaded
+
     def draw(self, context: bpy.types.Context) -> None:
         """Draw it."""
-        weights, layout, job = context.scene.weightwalk, self.layout, session().job
-        if job is None:
-            column = layout.column(align=True)
-            for line in weights.cost.split(" · ", 1):
-                write(column, context, line)
-            row = layout.row()
-            row.scale_y = 1.5
-            row.operator(Build.bl_idname, icon="MESH_ICOSPHERE")
+        weights, layout = context.scene.weightwalk, self.layout
+        if session().job is not None:
+            draw_job(layout)
             return
-        progress = job.progress
-        layout.progress(factor=job.fraction, text=f"{100 * job.fraction:.0f} %  {job.remaining}")
-        layout.label(text=f"{job.title}: {progress.stage}")
-        layout.label(text=printable(progress.what, 60))
+        column = layout.column(align=True)
+        for line in weights.cost.split(" · ", 1):
+            write(column, context, line)
         row = layout.row()
         row.scale_y = 1.5
-        row.operator(Cancel.bl_idname, icon="CANCEL")
+        row.operator(Build.bl_idname, icon="MESH_ICOSPHERE")
 
 
 class NavigatePanel(WithSurfaces, bpy.types.Panel):
@@ -236,6 +219,8 @@ class InspectPanel(WithSurfaces, bpy.types.Panel):
         for line in weights.reading.splitlines():
             write(box, context, line)
         layout.operator(CopyEntry.bl_idname, text="Copy the Largest", icon="COPYDOWN")
+        if session().record(context.scene).series is not None:
+            return
         column = layout.column(align=True)
         column.label(text="Row and column to refine:")
         for name in ("refine_from", "refine_to"):
@@ -253,6 +238,8 @@ class ExportPanel(WithSurfaces, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         """Draw it."""
         weights, layout = context.scene.weightwalk, self.layout
+        if session().record(context.scene).series is not None:
+            layout.label(text="Only what is seen at this frame:")
         layout.row().prop(weights, "export_formats")
         layout.row().prop(weights, "export_scope", expand=True)
         camera = layout.row()

@@ -25,6 +25,7 @@ from ..core.settings import (
     SurfaceSettings,
 )
 from .preferences import COLORS
+from .run_properties import TrainingRun
 from .session import absolute, session
 
 MANY = 2000  # tensors, whose plans take longer to make than a blink
@@ -200,6 +201,11 @@ class Weights(bpy.types.PropertyGroup):
         items=COLORS,
     )
 
+    # --- a training run ------------------------------------------------------------------------
+    run: bpy.props.PointerProperty(
+        type=TrainingRun, name="Training run", description="Checkpoints that become keyframes"
+    )
+
     # --- walking -------------------------------------------------------------------------------
     walk_speed: bpy.props.FloatProperty(
         name="Speed", description="How fast you walk, in metres a second",
@@ -309,6 +315,7 @@ class Weights(bpy.types.PropertyGroup):
             self.cost = found.sentence()
         except WeightwalkError as error:
             self.cost = str(error)
+        self.run.tell_cost()
 
     def estimate(self) -> Estimate:
         """Estimate what building costs; raises `WeightwalkError` where nothing can be built."""

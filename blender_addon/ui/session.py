@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
@@ -17,7 +17,12 @@ from ..core.fields import SLAB_PLANES
 from ..core.model import Progress
 from ..core.readers import Checkpoint, open_checkpoint, printable
 from ..core.record import Record
+from ..core.timeline import Timeline
+from ..scene.mesh import STEP
 from ..scene.ours import find_root
+
+if TYPE_CHECKING:
+    from .follow import Following
 
 BEHIND = 1e12  # square metres, to sort what lies behind the viewer after all else
 RESTED = 0.5
@@ -80,12 +85,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the head-up line says of a surface; no reference to it, which an undo would break."""
+    """What the head-up line says of a surface; no reference to it, which an undo would break.
+
+    A relief has neither sign nor level: all of its field is there.
+    """
 
     plan: str
     shape: str
-    sign: int
-    level: float
+    sign: int | None
+    level: float | None
 
 
 class Built:
@@ -94,14 +102,19 @@ class Built:
     Attributes
     ----------
     record : Record
+    step : str
+        Of a training run: what people call the step that is shown.
     seen : list of Seen
     low, high : ndarray, shape (n, 3)
         Corners of the surfaces' boxes in the world, in metres.
     """
 
-    def __init__(self, surfaces: list[bpy.types.Object], record: Record) -> None:
+    def __init__(
+        self, surfaces: list[bpy.types.Object], record: Record, step: int | None = None
+    ) -> None:
         self.record, self.at = record, monotonic()
-        self.seen = [Seen(o["plan"], o["shape"], o["sign"], o["level"]) for o in surfaces]
+        self.step = "" if step is None else record.series.steps[step].label
+        self.seen = [Seen(o["plan"], o["shape"], o.get("sign"), o.get("level")) for o in surfaces]
         half = np.array([_half_size(o) for o in surfaces]).reshape(-1, 1, 3)
         corners = half * np.array(list(product((-1.0, 1.0), repeat=3)))
         world = np.array([o.matrix_world for o in surfaces]).reshape(-1, 4, 4)
@@ -142,9 +155,34 @@ def visible_surfaces(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     return [o for o in scene.objects if is_surface(o) and o.visible_get()]
 
 
+def visible_fields(scene: bpy.types.Scene, step: int | None) -> list[bpy.types.Object]:
+    """Return our surfaces and reliefs that are not hidden, of a step only, if one is given.
+
+    While a scene plays, Blender may not know yet that those of other steps are hidden.
+    """
+    things = (o for o in scene.objects if step is None or o.get(STEP, -1) in {-1, step})
+    return [o for o in things if is_field(o) and o.visible_get()]
+
+
+def step_of(scene: bpy.types.Scene, record: Record | None) -> int | None:
+    """Return which step of a training run a scene's frame shows.
+
+    None of a single model, and of a run through time, of which all steps are shown at once.
+    """
+    series = record.series if record else None
+    if series is None or series.settings.view == "time":
+        return None
+    return Timeline(len(series.steps), series.settings.timeline).step_at(scene.frame_current)
+
+
 def is_surface(thing: bpy.types.Object) -> bool:
     """Return whether a thing is a surface of ours; other add-ons may use one of the words."""
     return all(key in thing for key in ("plan", "step", "grid", "level", "report"))
+
+
+def is_field(thing: bpy.types.Object) -> bool:
+    """Return whether a thing shows a field: a surface, or a relief of a training run."""
+    return is_surface(thing) or all(key in thing for key in ("plan", "step", "grid", STEP))
 
 
 def _half_size(surface: bpy.types.Object) -> list[float]:
@@ -164,15 +202,17 @@ class Session:
     def __init__(self) -> None:
         self.job: Job | None = None
         self.notice = ""  # why the last work was stopped, where no operator is left to say it
+        self.following: Following | None = None
         self._checkpoint: Checkpoint | None = None
         self._record: tuple[int, Record | None] | None = None
-        self._built: dict[tuple[int, int, str], Built] = {}
+        self._built: dict[tuple[object, ...], Built] = {}
         self._waiting: Callable[[], None] | None = None
         self._stale = False
         self.at_end: list[Callable[[], None]] = []
 
     def end(self) -> None:
         """Leave nothing behind."""
+        self.follow_no_more()
         if self.job is not None:
             self.end_job(self.job)
         self._wait_no_more()
@@ -184,6 +224,11 @@ class Session:
         self._wait_no_more()
         self._waiting = what
         bpy.app.timers.register(what, first_interval=0.3)
+
+    def follow_no_more(self, why: str = "") -> None:
+        """Look at no training run any more."""
+        if self.following is not None:
+            self.following.stop(why)
 
     def _wait_no_more(self) -> None:
         if self._waiting is not None and bpy.app.timers.is_registered(self._waiting):
@@ -248,17 +293,18 @@ class Session:
         record, root = self.record(scene), find_root(scene)
         if record is None or root is None:
             return None
-        key = scene.session_uid, root.session_uid, bpy.context.view_layer.name
+        step = step_of(scene, record)
+        key = scene.session_uid, root.session_uid, bpy.context.view_layer.name, step
         held = self._built.get(key)
         if held is None or (self._stale and monotonic() - held.at > RESTED):
             self._stale = False
-            held = Built(visible_surfaces(scene), record)
+            held = Built(visible_fields(scene, step), record, step)
             self._built = {key: held}
         return held
 
     def forget(self) -> None:
-        """Look at the scenes again when next asked."""
-        self._built = {}
+        """Look at the scenes and at their records again when next asked."""
+        self._built, self._record = {}, None
 
 
 _sessions: list[Session] = []
@@ -282,6 +328,8 @@ def _undone(*_arguments: Any) -> None:
 
 
 def _loading(*_arguments: Any) -> None:
+    session().follow_no_more()
+    session().following = None
     session().interrupt("another file was opened")
     if session().job is not None:  # the windows go, and the operator with them
         session().end_job(session().job)
