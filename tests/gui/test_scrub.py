@@ -34,17 +34,19 @@ with bpy.context.temp_override(**place):
     bpy.ops.view3d.view_camera()
     bpy.ops.view3d.view_center_camera()
 """
-# Steps of Blender's main thread: the new frame, and all of the 3D view that is drawn for it.
+# What Blender's main thread does for a new frame: evaluate it, and draw all of the 3D view.
 SCRUB = """
 import time
-took = []
+frames, drawings = [], []
 for i in range(40):
     begin = time.perf_counter()
     bpy.context.scene.frame_set(1 + (i * 7 % 20) * 12 + 5)
+    evaluated = time.perf_counter()
     with bpy.context.temp_override(**view()):
         bpy.ops.wm.redraw_timer(type="DRAW", iterations=1)
-    took.append(time.perf_counter() - begin)
-result = sorted(took)[len(took) // 2]
+    frames.append(evaluated - begin)
+    drawings.append(time.perf_counter() - evaluated)
+result = sorted(frames)[20], sorted(drawings)[20]
 """
 SHOWN = "[o.name for o in bpy.context.scene.objects if 'plan' in o and not o.hide_viewport]"
 
@@ -62,7 +64,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_20_steps_of_40_surfaces_redraw_in_a_tenth_of_a_second(window, run):
+def test_of_800_surfaces_a_frame_costs_what_the_40_that_are_seen_cost(window, run):
     source = BUILD.replace("FOLDER", repr(str(run))).replace("FACES", str(FACES))
     count, faces = window.ask(source, seconds=240)
     assert count == STEPS * LAYERS * len(ROLES)
@@ -75,12 +77,13 @@ def test_20_steps_of_40_surfaces_redraw_in_a_tenth_of_a_second(window, run):
     for kind in ("8", "OFF"):
         window.ask(f"setattr(bpy.context.preferences.system, 'viewport_aa', {kind!r})")
         window.ask(SCRUB)
-        medians[kind] = min(window.ask(SCRUB) for _ in range(4))
-    print(medians)
+        medians[kind] = min(map(tuple, (window.ask(SCRUB) for _ in range(4))), key=sum)
     window.ask("setattr(bpy.context.preferences.system, 'viewport_aa', '8')")
     assert window.ask(smoothing) == "8"
-    assert medians["OFF"] < 0.100, medians
-    assert medians["8"] < 0.250, medians
+    told = {kind: f"{1000 * f:.0f} + {1000 * d:.0f} ms" for kind, (f, d) in medians.items()}
+    print("a frame and its drawing, by the view's anti-aliasing:", told)
+    # To show other surfaces is nothing beside drawing them.
+    assert all(frame < 0.25 * drawing for frame, drawing in medians.values()), told
     _drag(window)
 
 
