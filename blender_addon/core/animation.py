@@ -28,11 +28,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class Level:
-    """Where a field is cut, in σ, and where it stands."""
+    """Where a field is cut, in σ, where it stands, its first tensor's shape and its planes."""
 
     name: str
     level: float
     placement: Placement
+    shape: tuple[int, ...]
+    planes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

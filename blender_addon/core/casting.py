@@ -15,8 +15,8 @@ from .fields import Field, Plan
 from .locking import Cutter, Held, Units, compose, pool_and_keep
 from .marching import NOTHING
 from .model import Bar, Progress, work_of
+from .notes import Notes, Show
 from .plans import Skip
-from .readers import printable
 from .settings import AnimationSettings, SurfaceSettings
 from .stages import Stages, Ticks
 from .store import Store
@@ -81,15 +81,6 @@ class Cast:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Show:
-    """A field at one step: -1 stands for all of them."""
-
-    step: int
-    plan: Plan
-    held: Held
-
-
 Steps = Generator[Progress, None, Cast]
 
 
@@ -116,11 +107,7 @@ class Casting:
         self.units = units or Units(settings)
         self.budget = settings.build.surface.budget(settings.build.field.kind)
         self._counts: dict[str, tuple[int, int]] = {}
-        self._empty: dict[tuple[str, str], list[int]] = defaultdict(list)
-        self._unchanged: list[str] = []
-        self._unplaced: list[str] = []
-        self._nonfinite: dict[str, tuple[int, int, int]] = {}
-        self._notes: list[str] = []
+        self._notes = Notes()
 
     def of(
         self, takes: Sequence[Take], levels: Mapping[str, float] | None = None, first: int = 0
@@ -138,19 +125,20 @@ class Casting:
         for made in takes:
             self.units.know(made.tensors.values(), made.whole)
         pooled, kept, skips = yield from self._pool(takes)
-        shows: dict[str, list[_Show]] = defaultdict(list)
+        shows: dict[str, list[Show]] = defaultdict(list)
         for i, (made, held) in enumerate(zip(kept, pooled, strict=True), first):
             for name, plan in made.plans.items():
-                shows[name].append(_Show(i, plan, held[name]))
+                shows[name].append(Show(i, plan, held[name]))
         cast = yield from self._cut(shows, len(kept) + first, levels)
         order = {(i + first, n): k for i, t in enumerate(kept) for k, n in enumerate(t.plans)}
         parts = sorted(cast.parts, key=lambda p: (p.step, order[p.step, p.shell.field.plan.name]))
-        notes = self._said([made.step.label for made in kept], first)
+        labels = [made.step.label for made in kept]
+        notes = self._notes.said(labels, first, self.units.substitutes)
         changes = self.settings.delta != "none"
         roles = tuple(_flat_at_first(r, kept, first) if changes else r for r in cast.roles)
         return replace(
             cast, takes=tuple(kept), roles=roles, parts=tuple(parts), skips=(*skips, *cast.skips),
-            notes=(*self._notes, *notes),
+            notes=tuple(notes),
         )  # fmt: skip
 
     def through_time(self, takes: Sequence[Take], plans: Sequence[Plan]) -> Steps:
@@ -158,14 +146,15 @@ class Casting:
         for made in takes:
             self.units.know(made.tensors.values(), made.whole)
         bar = Bar(self.stages, "fields", sum(map(work_of, plans)))
-        shows: dict[str, list[_Show]] = {}
+        shows: dict[str, list[Show]] = {}
         for plan in plans:
             yield bar.at(plan.name)
             held = yield from bar.follow("fields", self._pooled(plan), plan.name)
             yield from bar.follow("fields", self.units.add([plan], [held]), plan.name)
-            shows[plan.name] = [_Show(-1, plan, held)]
+            shows[plan.name] = [Show(-1, plan, held)]
         cast = yield from self._cut(shows, 1, None)
-        return replace(cast, takes=tuple(takes), notes=(*self._notes, *self._said([], 0)))
+        notes = self._notes.said([], 0, self.units.substitutes)
+        return replace(cast, takes=tuple(takes), notes=tuple(notes))
 
     def _pool(
         self, takes: Sequence[Take]
@@ -200,7 +189,7 @@ class Casting:
         return pool_and_keep(plan, self.settings, self.store)
 
     def _cut(
-        self, shows: Mapping[str, list[_Show]], steps: int, levels: Mapping[str, float] | None
+        self, shows: Mapping[str, list[Show]], steps: int, levels: Mapping[str, float] | None
     ) -> Steps:
         bar = Bar(self.stages, "surfaces", sum(len(s) for s in shows.values()))
         roles: list[Role] = []
@@ -212,7 +201,7 @@ class Casting:
             level = None if levels is None else levels.get(name)
             if levels is not None and level is None:
                 if not all(show.held.unchanged for show in of_name):
-                    self._unplaced.append(name)
+                    self._notes.unplaced.append(name)
                 continue
             make = self._relief if self.settings.view == "relief" else self._surfaces
             work = make(of_name, steps, level, reasons)
@@ -225,14 +214,14 @@ class Casting:
             if role is None and said and levels is None:
                 skips.append(Skip(name, " and ".join(sorted(said))))
             elif role is None:
-                self._unchanged.append(name)
+                self._notes.unchanged.append(name)
             else:
                 for step, reason in reasons.items():
-                    self._empty[reason, name].append(step)
-            self._note_nonfinite(name, of_name)
+                    self._notes.empty[reason, name].append(step)
+            self._notes.look(name, of_name)
         return Cast((), tuple(roles), tuple(parts), self.units, tuple(skips), ())
 
-    def _fields(self, show: _Show) -> Ticks[Field]:
+    def _fields(self, show: Show) -> Ticks[Field]:
         """Compose a field; raises `EmptyFieldError` where there is nothing to see in it."""
         if sum(part.entries for part in show.plan.parts) == 0:
             raise EmptyFieldError("has no entries")
@@ -242,16 +231,16 @@ class Casting:
             raise EmptyFieldError("is constant")
         return (yield from compose(show.plan, show.held, self.units, self.settings, self.store))
 
-    def _alike(self, show: _Show) -> str:
+    def _alike(self, show: Show) -> str:
         """Return what two shows of a field have in common when they look the same."""
         sigmas = [self.units.of(part.tensor) for part in show.plan.parts]
         return f"{show.held.digest} {sigmas!r}"
 
     def _surfaces(
-        self, shows: Sequence[_Show], steps: int, level: float | None, reasons: dict[int, str]
+        self, shows: Sequence[Show], steps: int, level: float | None, reasons: dict[int, str]
     ) -> Ticks[tuple[Role | None, list[PartOfCast]]]:
         """Cut one field at all steps at one level."""
-        kinds: dict[str, _Show] = {}
+        kinds: dict[str, Show] = {}
         empty: dict[str, str] = {}
         for show in shows:
             kinds.setdefault(self._alike(show), show)
@@ -300,17 +289,14 @@ class Casting:
             surface, mesh=NOTHING, cells=np.zeros(0, np.int32), values=np.zeros(0, np.float32)
         )
 
-    def _watch_budget(self, show: _Show, cut: Sequence[Surface]) -> None:
+    def _watch_budget(self, show: Show, cut: Sequence[Surface]) -> None:
         """Say where a level that was found earlier takes more faces than the budget."""
         faces = sum(len(s.mesh.faces) for s in cut)
         if self.budget is not None and faces > self.budget:
-            self._notes.append(
-                f"{printable(show.plan.name)}: {faces:,} faces at the locked level, more than the "
-                f"budget of {self.budget:,}; Relock finds another"
-            )
+            self._notes.over[show.plan.name] = faces, self.budget
 
     def _relief(
-        self, shows: Sequence[_Show], steps: int, _level: float | None, reasons: dict[int, str]
+        self, shows: Sequence[Show], steps: int, _level: float | None, reasons: dict[int, str]
     ) -> Ticks[tuple[Role | None, list[PartOfCast]]]:
         """Return the values of one matrix at all steps, and marks where they are not finite."""
         values: list[Float32 | None] = [None] * steps
@@ -337,41 +323,6 @@ class Casting:
             return None, []
         return Role(shows[0].plan, 0.0, tuple(values)), parts
 
-    def _note_nonfinite(self, name: str, shows: Sequence[_Show]) -> None:
-        """Remember from which step on a field has entries that are not finite, and how many."""
-        for show in shows:
-            nan, inf = (sum(getattr(g, k) for g in show.held.grids) for k in ("nan", "inf"))
-            if nan or inf:
-                self._nonfinite.setdefault(name, (show.step, nan, inf))
-
-    def _said(self, labels: Sequence[str], first: int) -> list[str]:
-        """Put together what was noted of many fields at many steps."""
-        groups: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
-        lower: list[str] = []
-        for (reason, name), steps in self._empty.items():
-            if reason.startswith("no cell lies above"):
-                lower.append(name)
-            elif reason:
-                groups[reason, tuple(steps)].append(name)
-        notes = [
-            f"{_some(names)}: no surface{_when(steps, labels, first)}: {reason}"
-            for (reason, steps), names in groups.items()
-        ]
-        if lower:
-            what = _some(list(dict.fromkeys(lower)))
-            notes.append(f"{what}: no surface at some steps, where all cells lie below the level")
-        if self._unplaced:
-            what = f"{labels[-1]}: {_some(self._unplaced)}"
-            notes.append(f"{what}: no unit and no level yet, so not shown; Relock finds them")
-        if self._unchanged:
-            notes.append(f"{_some(self._unchanged)}: did not change")
-        for name, (step, nan, inf) in self._nonfinite.items():
-            since = f" from {labels[step - first]} on" if step >= 0 else ""
-            notes.append(
-                f"{printable(name)}: not finite{since} ({nan} NaN and {inf} infinite entries)"
-            )
-        return notes
-
 
 def _flat_at_first(role: Role, takes: Sequence[Take], first: int) -> Role:
     """Return a relief that is flat where its tensor has nothing to differ from yet."""
@@ -385,17 +336,6 @@ def _flat_at_first(role: Role, takes: Sequence[Take], first: int) -> Role:
     return replace(role, values=tuple(values))
 
 
-def _some(names: Sequence[str]) -> str:
-    return printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-
-
-def _when(steps: Sequence[int], labels: Sequence[str], first: int) -> str:
-    at = [labels[step - first] for step in steps if step >= 0]
-    if not at:
-        return ""
-    return f" at {at[0]}" if len(at) == 1 else f" at {len(at)} steps, the first {at[0]}"
-
-
-def _ends(shows: Sequence[_Show]) -> list[_Show]:
+def _ends(shows: Sequence[Show]) -> list[Show]:
     """Return the first, the middle and the last: steps between them ask for levels between."""
     return list({id(s): s for s in (shows[0], shows[len(shows) // 2], shows[-1])}.values())

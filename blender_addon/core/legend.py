@@ -121,8 +121,8 @@ def series_captions(
         lines = [_PLATES if field.kind == "slab" else _LINES if moved else PLANES[field.kind]]
         lines.append(f"solid where the {what} lies {levels_text(field, cuts)}")
     whose = "its tensor's" if field.sigma == "tensor" else "all tensors'"
-    when = {"none": "over all steps", "first": f"at {first}", "previous": "one step before"}
-    lines.append(f"σ is {whose} standard deviation {when[settings.delta]}")
+    when = "over all steps" if settings.delta == "none" else f"at {first}"
+    lines.append(f"σ is {whose} standard deviation {when}")
     lines.append(_locked(steps, over, still=settings.view == "time"))
     if clipped:
         lines.append(f"beyond the colours since then: {clipped:,} values; Relock finds them anew")

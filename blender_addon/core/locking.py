@@ -20,6 +20,7 @@ from .surfaces import Surface, extract_steps, level_steps
 from .tracks import Key, key_of
 
 _NO_VALUES = np.zeros((0, 0))
+_TOO_MANY = "no level gives a surface of at most {} faces"
 _NO_CELLS = np.zeros((0, 0), np.bool_)
 
 
@@ -78,82 +79,74 @@ def compose(
 class Units:
     """How much one σ is, for each tensor: the same at all steps.
 
-    Of weights, it is the standard deviation of all finite entries of all steps. Of a change, it is
-    that of the tensor which the change is measured from; where that one is constant, that of the
-    change itself over all steps.
+    Of weights, it is the standard deviation of all finite entries of all steps. Of changes, it is
+    that of the tensor at the first step, which the first change is measured from; where that one is
+    constant, that of the changes themselves over all steps.
 
     Parameters
     ----------
     settings : AnimationSettings
+    locked : mapping of Key to float, optional
+        Those that were found earlier.
     """
 
-    def __init__(self, settings: AnimationSettings) -> None:
+    def __init__(
+        self, settings: AnimationSettings, locked: Mapping[Key, float] | None = None
+    ) -> None:
         self._together = settings.build.field.sigma == "all"
-        self._delta = settings.delta
         self._seen: dict[Key, Moments] = {}
-        self._references: dict[int, Moments] = {}
-        self._of: dict[Key, Moments] = {}
-        self._total = Moments()
-        self._locked: dict[Key, float] = {}
+        self._references: dict[Key, Moments] = {}
+        self._locked = dict(locked or {})
         self._whole: dict[int, Moments] = {}
 
     def know(self, tensors: Iterable[Tensor], whole: Mapping[str, Moments]) -> None:
         """Take note of tensors that are pooled grids of larger ones, whose moments count."""
         self._whole |= {id(t): whole[t.name] for t in tensors if t.name in whole}
 
-    @classmethod
-    def locked(cls, settings: AnimationSettings, units: Mapping[Key, float]) -> Units:
-        """Return units that were found earlier."""
-        made = cls(settings)
-        made._locked = dict(units)
-        return made
-
     def add(self, plans: Iterable[Plan], held: Iterable[Held]) -> Ticks[None]:
-        """Take the fields of a step into account; references are read once."""
+        """Take the fields of a step into account; the first reference of a tensor is read."""
         moments: dict[Key, Moments] = {}
-        references: dict[Key, Tensor] = {}
         for plan, one in zip(plans, held, strict=True):
             for part, grid in zip(plan.parts, one.grids, strict=True):
-                key = key_of(part.tensor)
-                found = self._whole.get(id(part.tensor), grid.moments)
+                tensor, key = part.tensor, key_of(part.tensor)
+                found = self._whole.get(id(tensor), grid.moments)
                 # Fields of a fused tensor each pool the whole of it: it counts once.
                 others = moments.get(key, Moments()) if plan.kind == "time" else Moments()
                 moments[key] = others + found
-                if isinstance(part.tensor, Change):
-                    references[key] = part.tensor.reference
+                if not isinstance(tensor, Change) or {key} & {*self._references, *self._locked}:
+                    continue
+                reference = tensor.reference
+                measured = self._whole.get(id(reference)) or (yield from measure(reference))
+                self._references[key] = measured
         for key, added in moments.items():
             self._seen[key] = self._seen.get(key, Moments()) + added
-            if self._delta == "none":
-                self._total += added
-        for key, tensor in references.items():
-            if id(tensor) not in self._references:
-                measured = self._whole.get(id(tensor)) or (yield from measure(tensor))
-                self._references[id(tensor)] = measured
-                self._total += measured
-            self._of[key] = self._references[id(tensor)]
 
     def of(self, tensor: Tensor) -> float:
         """Return a tensor's unit; 0 where nothing in it differs from anything."""
         key = key_of(tensor)
-        if key in self._locked and self._delta != "previous":
+        if key in self._locked:
             return self._locked[key]
         if self._together:
-            return self._total.sigma
-        reference = tensor.reference if isinstance(tensor, Change) else None
-        measured = self._references.get(id(reference)) if reference is not None else None
+            return self._total()
         own = self._seen.get(key, Moments()).sigma
-        return (measured.sigma or own) if measured else own
-
-    def knows(self, tensor: Tensor) -> bool:
-        """Return whether a tensor has a unit that was found earlier."""
-        return key_of(tensor) in self._locked or self._together
+        return self._references[key].sigma or own if key in self._references else own
 
     def all(self) -> dict[Key, float]:
-        """Return the unit of every tensor; of changes from step to step, the latest."""
+        """Return the unit of every tensor."""
         if self._together:
-            return dict.fromkeys(self._seen, self._total.sigma)
+            return dict.fromkeys(self._seen, self._total()) | self._locked
         own = {key: found.sigma for key, found in self._seen.items()}
-        return own | {key: found.sigma or own[key] for key, found in self._of.items()}
+        references = {k: found.sigma or own[k] for k, found in self._references.items()}
+        return own | references | self._locked
+
+    @property
+    def substitutes(self) -> list[str]:
+        """Names of the tensors that were constant, so that their changes are their own unit."""
+        return [k[0] for k, m in self._references.items() if not m.sigma and self._seen[k].sigma]
+
+    def _total(self) -> float:
+        held = self._references or self._seen
+        return sum(held.values(), Moments()).sigma
 
 
 class Cutter:
@@ -182,7 +175,7 @@ class Cutter:
             except EmptyFieldError:
                 continue
             if self.budget is not None:
-                self.level = max(self.level, (yield from level_steps(field, self.budget)))
+                self.level = max(self.level, (yield from level_steps(field, self.budget)) or 0.0)
             elif self.settings.quantile is not None:
                 magnitudes.append(np.abs(field.cells[field.known]))
         if magnitudes and sum(m.size for m in magnitudes):
@@ -194,7 +187,8 @@ class Cutter:
         Raises
         ------
         EmptyFieldError
-            Nothing lies above the level.
+            Nothing lies above the level, or no level keeps within the budget: so it is where all
+            cells have one magnitude. Such a step has no say in the level of the others.
         """
         while True:
             surfaces = yield from self.cut_here(field)
@@ -202,12 +196,15 @@ class Cutter:
             if self.budget is None or faces <= self.budget:
                 return surfaces
             higher = yield from level_steps(field, self.budget)
+            if higher is None:
+                raise EmptyFieldError(_TOO_MANY.format(self.budget))
             # Faces may grow with the level, too: go on until they do not.
             self.level = max(higher, 1.001 * self.level)
 
     def cut_here(self, field: Field) -> Ticks[list[Surface]]:
         """Cut a field at the level as it is."""
         if not self.level > 0.0:
-            raise EmptyFieldError("the level is zero: so many of its cells are")
+            zero = "the level is zero: so many of its cells are"
+            raise EmptyFieldError(zero if self.budget is None else _TOO_MANY.format(self.budget))
         at = SurfaceSettings(level=self.level)
         return (yield from extract_steps(field, at, self.budget))

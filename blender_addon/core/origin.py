@@ -15,12 +15,9 @@ from .errors import CheckpointError, SelectionError
 from .fields import Plan
 from .inspect import read_cell
 from .model import Progress
-from .pooling import measure
 from .readers import Checkpoint, Tensor, open_checkpoint, printable
 from .reading import Reading
 from .series import Step
-from .snapshot import pooled_notes
-from .stages import finish
 from .tracks import Key, Names, key_of, take, takes_of, through_time
 
 
@@ -111,7 +108,7 @@ def read_step_steps(
         if not 0 <= cell < plan.shape[0] * rows * cols:
             raise SelectionError(f"{printable(name)} has no cell {cell}")
         tensor = plan.cell(cell // (rows * cols), 0, 0)[0]
-        sigma = yield from files.unit_of(tensor)
+        sigma = files.unit_of(tensor)
         reading = yield from read_cell(plan, series.settings.build.field, cell, sigma)
         return plan, _told(reading, tensor, files)
 
@@ -161,11 +158,10 @@ class _Files:
         """Return the field that a step shows under a name, of changes where these are shown."""
         settings, at = self.series.settings, self.series.steps[step]
         own = self._checkpoint(step)
-        names = Names((unit.name, unit.shape) for unit in self.series.lock.units)
+        names = Names((one.name, one.shape, one.planes) for one in self.series.lock.levels)
         made, _ = take(at, own, self._references(step), names, settings)
         for plan in made.plans.values():
-            shape = "x".join(map(str, plan.parts[0].tensor.shape))
-            if name in {plan.name, f"{plan.name} ({shape})"}:
+            if plan.name == name:
                 return plan
         what = "change" if settings.delta != "none" else "field"
         raise SelectionError(f"{printable(at.label)} has no {what} of {printable(name)} to show")
@@ -196,17 +192,7 @@ class _Files:
                 return plan
         raise SelectionError(f"no field is called {printable(name)} any more")
 
-    def unit_of(self, tensor: Tensor) -> Generator[Progress, None, float | None]:
-        """Return how much one σ is: what was locked; None where the tensor itself tells."""
-        settings = self.series.settings
-        locked = {(u.name, u.shape): u.sigma for u in self.series.lock.units}.get(key_of(tensor))
-        alone = settings.build.field.sigma == "tensor"
-        if settings.delta != "previous" or not alone or not isinstance(tensor, Change):
-            return locked
-        # Each step has its own, that of the step before.
-        yield Progress("entries", 0, 1, printable(tensor.name))
-        reference = tensor.reference
-        notes = pooled_notes(self._checkpoint(self._step_of[reference.file]))
-        note = notes.get(reference.name)
-        moments = note.moments if note else finish(measure(reference))
-        return moments.sigma or locked
+    def unit_of(self, tensor: Tensor) -> float | None:
+        """Return how much one σ is: what was locked; None where nothing was."""
+        locked = {(u.name, u.shape): u.sigma for u in self.series.lock.units}
+        return locked.get(key_of(tensor))

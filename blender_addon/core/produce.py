@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .animation import Actor, Animation, Growing, Level, Lock, Unit
-from .casting import Cast, Casting
+from .casting import Cast, Casting, Role
 from .color import ColorScale, scale_for
 from .errors import CheckpointError, SeriesError, WeightwalkError
 from .exhibit import VOTES, plan_provenance
@@ -20,15 +20,15 @@ from .layout import Layout, corridor, is_strip
 from .legend import Cut, series_captions
 from .locking import Units
 from .model import Progress, imports
-from .readers import open_checkpoint, printable
+from .plans import Skip
+from .readers import Tensor, open_checkpoint, printable
 from .relief import Relief, height_unit, relief_of
 from .series import Series, Step
 from .settings import AnimationSettings
-from .snapshot import pooled_notes
 from .stages import Stages
 from .store import Store
 from .timeline import Timeline
-from .tracks import Names, key_of, take, takes_of, through_time
+from .tracks import Key, Names, key_of, take, takes_of, through_time
 
 Float32 = npt.NDArray[np.float32]
 
@@ -77,7 +77,9 @@ def animation_steps(series: Series, settings: AnimationSettings, folder: Path) -
             cast = yield from casting.of(takes)
     if not cast.roles:
         reasons = [*cast.skips, *unread]
-        why = f": {printable(reasons[0].name)} {reasons[0].reason}" if reasons else ""
+        why = ": nothing changed" if settings.delta != "none" else ""
+        if reasons:
+            why = f": {printable(reasons[0].name)} {reasons[0].reason}"
         raise WeightwalkError(f"{printable(series.name)}: no tensor gives a surface{why}")
     skips = (*series.skips, *unread, *cast.skips)
     yield Progress("place", 0, 1, "layout and colours")
@@ -87,7 +89,7 @@ def animation_steps(series: Series, settings: AnimationSettings, folder: Path) -
         lock = Lock(
             tuple(t.step.name for t in cast.takes),
             tuple(Unit(*key, sigma) for key, sigma in cast.units.all().items()),
-            tuple(Level(r.plan.name, r.level, layout.placements[r.plan.name]) for r in cast.roles),
+            tuple(_level(role, layout) for role in cast.roles),
             scale,
             height_unit(scale),
         )
@@ -122,17 +124,11 @@ def grown_steps(earlier: Growing, step: Step, folder: Path) -> Generator[Progres
         raise WeightwalkError("a still surface of all steps cannot grow: build it again")
     stages, store = Stages(), Store(folder)
     yield Progress("open", 0, 1, step.label)
-    names = Names((unit.name, unit.shape) for unit in lock.units)
+    names = Names((one.name, one.shape, one.planes) for one in lock.levels)
     with ExitStack() as stack:
-        before = []
-        units = Units.locked(settings, {(u.name, u.shape): u.sigma for u in lock.units})
-        needed = {"none": (), "first": earlier.steps, "previous": earlier.steps[-1:]}
-        for each in needed[settings.delta]:
-            held = stack.enter_context(open_checkpoint(each.path))
-            before.append({key_of(t): t for t in held.values()})
-            whole = {name: note.moments for name, note in pooled_notes(held).items()}
-            units.know(held.values(), whole)
+        units = Units(settings, {(u.name, u.shape): u.sigma for u in lock.units})
         checkpoint = stack.enter_context(open_checkpoint(step.path))
+        before, gone = _references(earlier, {key_of(t) for t in checkpoint.values()}, stack)
         made, skips = take(step, checkpoint, before, names, settings)
         yield from imports(stages)
         places = {level.name: level for level in lock.levels}
@@ -145,9 +141,33 @@ def grown_steps(earlier: Growing, step: Step, folder: Path) -> Generator[Progres
     bare = Animation(
         earlier.name, settings, steps, (*earlier.stamps, made.stamp),
         Timeline(len(steps), settings.timeline), layout, lock, (), (), (),
-        (*earlier.skips, *skips, *cast.skips), list(cast.notes), stages, store, earlier.later,
+        (*earlier.skips, *gone, *skips, *cast.skips), list(cast.notes), stages, store,
+        earlier.later,
     )  # fmt: skip
     return _with_cast(bare, cast)
+
+
+def _references(
+    earlier: Growing, keys: set[Key], stack: ExitStack
+) -> tuple[list[Mapping[Key, Tensor]], list[Skip]]:
+    """Return the tensors of the steps that changes are measured from, no more than are needed.
+
+    A training may have removed its earlier checkpoints (``save_total_limit``). Where one is needed,
+    the step has no changes to show; it is the reference of the next one all the same.
+    """
+    delta = earlier.settings.delta
+    ordered = {"none": (), "first": earlier.steps, "previous": earlier.steps[::-1]}[delta]
+    tables: list[Mapping[Key, Tensor]] = []
+    for step in ordered:
+        try:
+            held = stack.enter_context(open_checkpoint(step.path))
+        except CheckpointError:
+            return [], [Skip(step.label, "is gone, from which later changes are measured")]
+        tables.append({key_of(tensor): tensor for tensor in held.values()})
+        keys -= tables[-1].keys()
+        if not keys:
+            break
+    return (tables if delta == "first" else tables[::-1]), []
 
 
 def recalled_steps(earlier: Growing, folder: Path) -> Generator[Progress, None, Animation]:
@@ -195,6 +215,18 @@ def _longer(relief: Relief, grown: Relief | None) -> Relief:
     last = np.zeros_like(relief.values[:1]) if grown is None else grown.values[-1:]
     values = np.concatenate([relief.values, last])
     return replace(relief, values=values, shown=(*relief.shown, grown is not None))
+
+
+def _level(role: Role, layout: Layout) -> Level:
+    plan = role.plan
+    shape = plan.parts[0].tensor.shape
+    return Level(plan.name, role.level, layout.placements[plan.name], shape, plan.planes)
+
+
+def with_skips(animation: Animation, skips: Sequence[Skip]) -> Animation:
+    """Return an animation that also says what was left out since."""
+    whole = replace(animation, skips=(*animation.skips, *skips))
+    return replace(whole, captions=_captions(whole))
 
 
 def _with_cast(bare: Animation, cast: Cast) -> Animation:

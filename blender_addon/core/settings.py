@@ -266,10 +266,7 @@ class FlightSettings:
 
 @dataclass(frozen=True)
 class TimelineSettings:
-    """Frames of each step, the first frame, frames a second, and how the camera flies, if it does.
-
-    Blender has frames from 0 to 1,048,574.
-    """
+    """Frames of each step, the first frame, frames a second; and a flight, if there is one."""
 
     frames: int = 12
     start: int = 1

@@ -157,16 +157,13 @@ def extract_steps(
     return surfaces
 
 
-def level_steps(field: Field, budget: int) -> Ticks[float]:
-    """Return the highest level at which a field has as many faces as a budget allows.
-
-    A level above all cells where there is none.
-    """
+def level_steps(field: Field, budget: int) -> Ticks[float | None]:
+    """Return the highest level at which a field has as many faces as a budget allows, or None."""
     volume = yield from field.volume_steps(half=field.is_slab)
     marker = _marker(field, budget)
     room = budget - (len(marker.faces) if marker else 0)
-    level, _ = yield from _within_budget(field, volume, room)
-    return level
+    level, meshes = yield from _within_budget(field, volume, room)
+    return level if meshes else None
 
 
 def _quantile(magnitudes: Float32, fraction: float) -> float:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from .errors import SettingsError
 from .settings import TimelineSettings
+
+LAST = 1_048_574  # Blender's last frame
 
 
 @dataclass(frozen=True)
@@ -17,10 +20,22 @@ class Timeline:
     ----------
     steps : int
     settings : TimelineSettings
+
+    Raises
+    ------
+    SettingsError
+        Blender has not so many frames.
     """
 
     steps: int
     settings: TimelineSettings
+
+    def __post_init__(self) -> None:
+        if self.end > LAST:
+            raise SettingsError(
+                f"frames: {self.steps} steps of {self.settings.frames} frames from "
+                f"{self.settings.start} on end at {self.end:,}; Blender has {LAST:,} frames"
+            )
 
     @property
     def start(self) -> int:

@@ -22,6 +22,9 @@ from .snapshot import pooled_notes
 Key = tuple[str, tuple[int, ...]]
 
 
+_NO_SIGN = "was pooled by rms when it was saved, and a change of that has no sign"
+
+
 def key_of(tensor: Tensor) -> Key:
     """Return what makes a tensor the same at all steps."""
     return tensor.name, tensor.shape
@@ -52,20 +55,32 @@ class Take:
 
 
 class Names:
-    """Gives fields names that are the same at all steps, also where a shape changes."""
+    """Gives fields names that are the same at all steps, and others where they are not the same.
 
-    def __init__(self, known: Iterable[tuple[str, tuple[int, ...]]] = ()) -> None:
-        self._shapes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-        for name, shape in known:
-            self._shapes[name].append(shape)
+    Parameters
+    ----------
+    known : iterable of (str, shape, planes)
+        Of fields of earlier steps.
+    """
+
+    def __init__(self, known: Iterable[tuple[str, tuple[int, ...], tuple[str, ...]]] = ()) -> None:
+        self._firsts: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {}
+        for name, shape, planes in known:
+            self._firsts.setdefault(name, (shape, planes))
 
     def of(self, plan: Plan) -> str:
-        """Return a plan's own name, with its shape behind it where an earlier one had another."""
+        """Return a plan's own name; behind it, how it differs from the first of this name."""
         shape = plan.parts[0].tensor.shape
-        shapes = self._shapes[plan.name]
-        if shape not in shapes:
-            shapes.append(shape)
-        return plan.name if shape == shapes[0] else f"{plan.name} ({'x'.join(map(str, shape))})"
+        first, planes = self._firsts.setdefault(plan.name, (shape, plan.planes))
+        differs = []
+        if shape != first:
+            differs.append("x".join(map(str, shape)))
+        if plan.planes != planes:
+            lost = [p for p in planes if p not in plan.planes]
+            more = [p for p in plan.planes if p not in planes]
+            differs += [f"without {', '.join(lost)}"] * bool(lost)
+            differs += [f"with {', '.join(more)}"] * bool(more)
+        return f"{plan.name} ({'; '.join(differs)})" if differs else plan.name
 
 
 def reference_of(
@@ -103,8 +118,12 @@ def take(
     """
     chosen, skips = select(checkpoint, present(settings.build.selection, checkpoint))
     tensors = {key_of(t): t for t in chosen}
+    pooled = pooled_notes(checkpoint)
     shown = list(tensors.values())
     if settings.delta != "none":
+        lost = [n for n, note in pooled.items() if note.pool == "rms"]
+        skips += [Skip(t.name, _NO_SIGN) for t in shown if t.name in lost]
+        shown = [t for t in shown if t.name not in lost]
         pairs = [(t, reference_of(key_of(t), earlier, settings)) for t in shown]
         shown = [Change.of(t, reference) for t, reference in pairs if reference is not None]
     plans: dict[str, Plan] = {}
@@ -114,7 +133,7 @@ def take(
         for plan in made:
             name = names.of(plan)
             plans[name] = replace(plan, name=name)
-    whole = {name: note.moments for name, note in pooled_notes(checkpoint).items()}
+    whole = {name: note.moments for name, note in pooled.items()}
     return Take(step, checkpoint.stamp, plans, tensors, whole), skips
 
 

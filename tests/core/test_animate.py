@@ -145,6 +145,17 @@ def test_following_appends_what_the_training_writes_until_it_is_over(tmp_path, r
     assert {p.name for p in out.iterdir()} == {"run.glb", "report.json"}
 
 
+def test_following_names_what_it_leaves_out(run, tmp_path, capsys, rng):
+    broken = run / "checkpoint-200" / "model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-7])
+    write_step(run, 0, {Q: rng.standard_normal((8, 8)), K: np.eye(8)})
+    assert animate(run, tmp_path / "out", "--follow") == 3
+    assert "skipped step 200: " in capsys.readouterr().err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [step["name"] for step in report["steps"]] == ["100", "300", "final"]
+    assert [skip["name"] for skip in report["skipped"]] == ["step 200"]
+
+
 def wait_for_steps(out, count=1):
     until = time.monotonic() + 60
     while time.monotonic() < until:

@@ -4,96 +4,39 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
-from safetensors.numpy import save_file
-from weightwalk.core.animation import Growing
-from weightwalk.core.errors import BadInputError, CheckpointError, OutputError, WeightwalkError
-from weightwalk.core.pooling import cell_edges
-from weightwalk.core.produce import animation_steps, grown_steps, joined, recalled_steps
-from weightwalk.core.record import Record
-from weightwalk.core.series import Step, find_series
+from safetensors.numpy import load_file, save_file
+from weightwalk.core.errors import BadInputError, OutputError, WeightwalkError
 from weightwalk.core.series_report import series_report
 from weightwalk.core.settings import (
     AnimationOutput,
     AnimationSettings,
     FieldSettings,
-    Selection,
     Settings,
     SettingsError,
     SurfaceSettings,
     TimelineSettings,
 )
-from weightwalk.core.stages import finish
+from weightwalk.core.snapshot import PooledNote, pooled_text
 from weightwalk.core.timeline import Timeline
 
-Q = "model.layers.0.self_attn.q_proj.weight"
-DOWN = "model.layers.0.mlp.down_proj.weight"
-NORM = "model.layers.0.input_layernorm.weight"
+from .drifting import DOWN, NORM, Q, animate, drifting, pooled, run
+
+__all__ = ["animate", "run"]  # fixtures
+
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "animation.schema.json").read_text(encoding="utf-8")
 )
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Return a function that writes steps, dicts of tensors, as a Trainer's folder."""
-
-    def write(*steps):
-        for k, tensors in enumerate(steps, 1):
-            folder = tmp_path / "run" / f"checkpoint-{10 * k}"
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file({n: np.float32(v) for n, v in tensors.items()}, folder / "model.safetensors")
-            (folder / "trainer_state.json").write_text("{}")
-        return tmp_path / "run"
-
-    return write
-
-
-@pytest.fixture
-def animate(tmp_path):
-    """Return a function that makes the animation of a folder."""
-    made = []
-
-    def make(folder, view="iso", delta="none", surface=None, patterns=(), **field):
-        kept = tmp_path / f"kept{len(made)}"
-        kept.mkdir()
-        made.append(kept)
-        pool = "rms" if delta == "none" else "mean"
-        kind = "time" if view == "time" else "slab"
-        fields = FieldSettings(**{"kind": kind, "pool": pool, "rows": 8, "cols": 8} | field)
-        cut = surface or SurfaceSettings(faces=400)
-        build = Settings(folder, Selection(patterns), fields, cut)
-        chosen = AnimationSettings((str(folder),), build, view, delta)
-        return finish(animation_steps(find_series(chosen.targets), chosen, kept))
-
-    return make
-
-
-@pytest.fixture
 def rng():
     return np.random.default_rng(5)
-
-
-def drifting(rng, steps=4, shape=(24, 20)):
-    """A matrix whose deviation grows twelvefold, and one that rests."""
-    start, still = rng.standard_normal(shape), rng.standard_normal(shape)
-    return [
-        {Q: start * (1 + 4 * k) + k * rng.standard_normal(shape), DOWN: still} for k in range(steps)
-    ]
-
-
-def pooled(change, grid=8):
-    """The mean of a matrix's entries under each cell, by numpy alone."""
-    rows, cols = (cell_edges(n, grid)[:-1] for n in change.shape)
-    sums = np.add.reduceat(np.add.reduceat(change, rows, axis=0), cols, axis=1)
-    counts = np.outer(np.diff([*rows, change.shape[0]]), np.diff([*cols, change.shape[1]]))
-    return sums / counts
 
 
 def test_level_unit_and_colours_are_one_over_all_steps(run, animate, rng):
@@ -136,7 +79,7 @@ def test_changes_are_those_that_numpy_finds(run, animate, rng, delta):
     assert not relief.values[0].any()
     for k in (1, 2, 3):
         before = values[0] if delta == "first" else values[k - 1]
-        expected = pooled(values[k] - before) / before.std()
+        expected = pooled(values[k] - before) / values[0].std()
         np.testing.assert_allclose(
             relief.values[k], expected.ravel()[relief.cells], rtol=1e-5, atol=1e-7
         )
@@ -229,39 +172,6 @@ def test_a_step_that_breaks_off_is_left_out_and_named(run, animate, rng):
     assert "cut" in skip.reason
 
 
-def test_a_series_that_grows_keeps_its_lock_and_equals_itself(run, animate, rng, tmp_path):
-    steps = drifting(rng, 5)
-    folder = run(*steps)
-    for k in (4, 5):
-        (folder / f"checkpoint-{10 * k}").rename(tmp_path / f"later-{k}")
-    animation = first = animate(folder)
-    for k in (4, 5):
-        new = Step(str(10 * k), 10 * k, tmp_path / f"later-{k}")
-        earlier = Record.from_json(Record.of_animation(animation).to_json()).series
-        grown = finish(grown_steps(earlier, new, first.store.folder))
-        assert {a.step for a in grown.actors} == {k - 1}
-        animation = joined(animation, grown)
-    assert animation.lock == first.lock
-    assert [len(a.shown) for a in animation.actors] == [5] * len(animation.actors)
-    # Weights went on growing: what is beyond the scale is counted, and said.
-    beyond = sum(a.clipped for a in animation.actors if a.step > 2)
-    assert beyond > 0
-    assert f"beyond the colours since then: {beyond:,} values" in " ".join(animation.captions)
-    assert "found over 3 of them" in " ".join(animation.captions)
-    assert any("more than the budget" in note and "Relock" in note for note in animation.notes)
-    # The tensor that rests still has its one mesh.
-    assert len({a.mesh for a in animation.actors if a.shell.field.plan.name == DOWN}) == 1
-    again = tmp_path / "again"
-    again.mkdir()
-    recalled = finish(recalled_steps(Growing.of(animation), again))
-    assert [replace(a, shell=None) for a in recalled.actors] == [
-        replace(a, shell=None) for a in animation.actors
-    ]
-    (folder / "checkpoint-10" / "model.safetensors").touch()
-    with pytest.raises(CheckpointError, match="changed since"):
-        finish(recalled_steps(Growing.of(animation), again))
-
-
 @pytest.mark.parametrize("view", ["iso", "relief", "time"])
 @pytest.mark.parametrize("delta", ["none", "first"])
 def test_every_report_fits_the_schema(run, animate, rng, view, delta):
@@ -348,3 +258,46 @@ def test_a_full_disk_is_one_sentence(run, animate, rng, tmp_path, monkeypatch):
 
 def _full(*_arguments, **_arrays):
     raise OSError(28, "No space left on device")
+
+
+def test_a_step_of_one_magnitude_does_not_take_the_others_away(run, animate, rng):
+    """As Adam's first update has: no level keeps within a budget there."""
+    noise = rng.standard_normal((64, 64))
+    steps = [{Q: 5 * np.sign(noise)}, *({Q: noise * (1 + 0.1 * k)} for k in range(3))]
+    animation = animate(
+        run(*steps), pool="absmax", rows=64, cols=64, surface=SurfaceSettings(faces=8000)
+    )
+    assert {a.step for a in animation.actors} == {1, 2, 3}
+    assert any("no level gives a surface of at most 8000 faces" in n for n in animation.notes)
+
+
+def test_a_volume_that_loses_a_plane_is_another_one(run, animate, rng):
+    names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(4)]
+    steps = [{n: rng.standard_normal((8, 8)) for n in names} for _ in range(3)]
+    del steps[1][names[1]]
+    animation = animate(run(*steps), kind="depth", surface=SurfaceSettings(level=1.0))
+    planes = {a.shell.field.plan.name: a.shell.field.plan.planes for a in animation.actors}
+    assert planes == {
+        "depth q": ("layer 0", "layer 1", "layer 2", "layer 3"),
+        "depth q (without layer 1)": ("layer 0", "layer 2", "layer 3"),
+    }
+
+
+def test_a_timeline_ends_where_blenders_does():
+    assert Timeline(7, TimelineSettings(frames=10_000, start=978_000)).end == 1_047_999
+    with pytest.raises(SettingsError, match="Blender has 1,048,574 frames"):
+        Timeline(8, TimelineSettings(frames=10_000, start=978_000))
+
+
+def test_a_grid_without_signs_has_no_changes(run, animate, rng):
+    folder = run(*drifting(rng, 2))
+    note = pooled_text({Q: PooledNote((96, 80), "rms", 7680, 0.0, 2.0, -9.0, 9.0, 0, 0)})
+    for k in (1, 2):
+        file = folder / f"checkpoint-{10 * k}" / "model.safetensors"
+        save_file(load_file(file), file, {"weightwalk.pooled": note})
+    animation = animate(folder)
+    # The unit is that of the whole tensor.
+    (sigma,) = {s for a in animation.actors if Q in a.name for s in a.shell.field.sigmas}
+    assert sigma == pytest.approx(2.0)
+    with pytest.raises(WeightwalkError, match="was pooled by rms"):
+        animate(folder, delta="first")
