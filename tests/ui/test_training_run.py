@@ -260,7 +260,7 @@ def test_inspect_reads_the_steps_own_file_and_what_it_changed_from(
     )  # fmt: skip
     steps = [w[name].astype(np.float64) for w in training]
     w = steps[2] if before is None else steps[2] - steps[before]
-    sigma = np.std(np.stack(steps)) if before is None else steps[before].std()
+    sigma = np.std(np.stack(steps)) if before is None else steps[0].std()
     cell = 13
     text = read(bpy, surface, cell + (2 * GRID**2 if view == "time" else 0))
     entries = under(w, cell)

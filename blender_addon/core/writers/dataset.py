@@ -201,11 +201,9 @@ def _of_relief(animation: Animation, relief: Relief, step: int) -> _Entry:
         return Arrays(vertices, part.faces, normals, relief.values[step])
 
     said = {"name": part.name, **_said_of(relief.plan), "part": "relief", "level": None}
-    said["sigma"] = None
-    if animation.settings.delta != "previous":
-        tensor = relief.plan.parts[0].tensor
-        units = {(unit.name, unit.shape): unit.sigma for unit in animation.lock.units}
-        said["sigma"] = [units[tensor.name, tensor.shape]]
+    tensor = relief.plan.parts[0].tensor
+    units = {(unit.name, unit.shape): unit.sigma for unit in animation.lock.units}
+    said["sigma"] = [units[tensor.name, tensor.shape]]
     said |= {"vertices": len(part.vertices), "faces": len(part.faces)}
     said["translation"] = [float(t) for t in part.translation]
     return _Entry(said, read)
