@@ -42,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of glb, gif, mp4, frames, blend, or none (default: glb,gif)",
     )
     add("--dataset", type=Path, metavar="DIR", help="folder for every step's shapes as arrays")
-    add("--follow", action="store_true", help="wait for further checkpoints; Ctrl-C ends it")
+    add(
+        "--follow",
+        action="store_true",
+        help="wait for further checkpoints, and write all anew after each; ends with the final model, "
+        "or with Ctrl-C: what was written stays",
+    )
     add_output(parser)
     _add_time(parser)
     _add_flight(parser)
@@ -83,6 +88,8 @@ def settings_of(chosen: argparse.Namespace) -> tuple[s.AnimationSettings, s.Anim
     time = chosen.view == "time"
     if time and chosen.field != "slab":
         raise SettingsError(f"view: time has fields of its own; it cannot show {chosen.field}")
+    if chosen.view == "relief" and (chosen.faces or chosen.level or chosen.quantile):
+        raise SettingsError("view: a relief is not cut; leave out --faces, --level and --quantile")
     delta = chosen.delta or ("first" if time else "none")
     pool = chosen.pool or ("rms" if delta == "none" else "mean")
     kind = "time" if time else chosen.field
@@ -123,12 +130,16 @@ def _folder_of(targets: list[str]) -> Path:
 def run(chosen: argparse.Namespace) -> int:
     """Do it and return the exit status."""
     from ..animate import animate
+    from ..files import safe_name
 
     settings, output = settings_of(chosen)
     result = animate(settings, output, show_progress(), follow=chosen.follow)
     animation = result.animation
     print(_summary(animation))
     tell_files(result.files)
+    if "frames" in output.formats:
+        name = output.name or safe_name(animation.name)
+        print(f"  {printable(output.directory / f'{name}-frames', 1000)}  (a picture a frame)")
     if output.dataset is not None:
         print(f"  {printable(output.dataset, 1000)}  (data set)")
     return tell_company(animation.notes, animation.skips)
@@ -137,7 +148,8 @@ def run(chosen: argparse.Namespace) -> int:
 def _summary(animation: Animation) -> str:
     faces = sum(actor.faces for actor in animation.actors)
     meshes = len({actor.mesh for actor in animation.actors})
-    shapes = [f"{meshes} surfaces, {faces:,} faces"] * bool(meshes)
-    shapes += [f"{len(animation.reliefs)} reliefs"] * bool(animation.reliefs)
+    reliefs = len(animation.reliefs)
+    shapes = [f"{meshes} surface{'s' * (meshes != 1)}, {faces:,} faces"] * bool(meshes)
+    shapes += [f"{reliefs} relief{'s' * (reliefs != 1)}"] * bool(reliefs)
     steps = f"{len(animation.steps)} steps, {animation.timeline.seconds:.1f} s"
     return f"{printable(animation.name)}: {steps}, {', '.join(shapes)}"

@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="weightwalk",
         description="See the weights of a neural network.",
-        epilog="Exit status: 0 done, 1 the work failed, 2 bad input, 3 done with parts skipped.",
+        epilog="Exit status: 0 done, 1 the work failed, 2 bad input, 3 done with parts skipped, "
+        "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"weightwalk {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)

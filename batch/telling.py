@@ -53,9 +53,16 @@ def show_progress() -> Callable[[Progress], None]:
         if live:
             percent = 100 * progress.done // max(progress.total, 1)
             line = f"{progress.stage} {percent} %  {progress.what}"
+            if progress.stage == "waiting":
+                line = progress.what
             print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
             if progress.what == "report.json":
                 print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            return
+        if progress.stage == "waiting":
+            if progress.what != last:
+                print(progress.what, file=sys.stderr, flush=True)
+            last = progress.what
             return
         tenth = 10 * progress.done // max(progress.total, 1)
         step = progress.what if progress.stage == "files" else f"{10 * tenth} %"

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, get_args
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,15 @@ import numpy.typing as npt
 from .core.errors import MissingDependencyError, SettingsError
 from .core.pooling import cell_edges, matrix_shape, pool
 from .core.settings import Pooling
-from .core.snapshot import MARKER, POOLED_KEY, STEP_KEY, VERSION_KEY, PooledNote, pooled_text
+from .core.snapshot import (
+    MARKER,
+    POOLED_KEY,
+    RUN_KEY,
+    STEP_KEY,
+    VERSION_KEY,
+    PooledNote,
+    pooled_text,
+)
 
 try:
     from transformers import TrainerCallback
@@ -81,7 +89,9 @@ class SnapshotCallback(TrainerCallback):
             raise SettingsError(f"every: {every} is less than 1 step")
         if isinstance(tensors, str):
             raise SettingsError(f"tensors: {tensors!r} is one text; give a list of patterns")
-        if grid is not None and (len(grid) != 2 or min(grid) < 1):
+        if grid is not None and (
+            not isinstance(grid, tuple | list) or len(grid) != 2 or min(grid) < 1
+        ):
             raise SettingsError(f"grid: {grid} is not rows and columns, each at least 1")
         if pool not in get_args(Pooling):
             raise SettingsError(f"pool: {pool!r} is not one of {', '.join(get_args(Pooling))}")
@@ -93,6 +103,7 @@ class SnapshotCallback(TrainerCallback):
         self.seconds = 0.0
         self._quiet = False
         self._last: int | None = None
+        self._run = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the weights before the first step."""
@@ -121,23 +132,30 @@ class SnapshotCallback(TrainerCallback):
 
     def _stop(self, why: str) -> None:
         self._quiet = True
-        _logger.warning("no more snapshots are written to %s: %s", self.directory, why)
+        _logger.warning("from here on no snapshots are written to %s: %s", self.directory, why)
 
     def _begin(self, model: torch.nn.Module, step: int) -> None:
         if why := _sharded(model):
             self._stop(why)
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        found = (re.fullmatch(r"step-(\d+)\.safetensors", p.name) for p in self.directory.iterdir())
-        later = [int(match[1]) for match in found if match and int(match[1]) > step]
-        if later:
-            text = "%s holds snapshots of an earlier training, up to step %d"
-            _logger.warning(text, self.directory, max(later))
+        self._run = self._run_before() if step else ""
+        if not self._run:
+            # Who reads the folder later leaves out what an earlier training wrote into it.
+            self._run = uuid4().hex
         config: Any = getattr(getattr(model, "module", model), "config", None)
         if hasattr(config, "to_json_string"):
             self._replace("config.json", config.to_json_string())
         self._mark(step, ended=False)
         self._write(model, step)
+
+    def _run_before(self) -> str:
+        """Return the run of a training that is resumed."""
+        try:
+            marker = json.loads((self.directory / MARKER).read_text(encoding="utf-8"))
+            return str(marker.get(RUN_KEY, ""))
+        except (OSError, ValueError, AttributeError):
+            return ""
 
     def _end(self, model: torch.nn.Module, step: int) -> None:
         self._write(model, step)
@@ -146,8 +164,8 @@ class SnapshotCallback(TrainerCallback):
 
     def _mark(self, step: int, *, ended: bool) -> None:
         """Tell those who follow the training whether it goes on."""
-        text = json.dumps({"format": "weightwalk snapshots", "version": 1, "ended": ended,
-                           "step": step})  # fmt: skip
+        marker = {"format": "weightwalk snapshots", "version": 1, RUN_KEY: self._run}
+        text = json.dumps(marker | {"ended": ended, "step": step})
         self._replace(MARKER, text)
 
     def _replace(self, name: str, text: str) -> None:
@@ -166,7 +184,7 @@ class SnapshotCallback(TrainerCallback):
         if not kept:
             self._stop(f"no tensor of the model matches {', '.join(self.tensors)}")
             return
-        metadata = {"format": "pt", STEP_KEY: str(step), VERSION_KEY: "1"}
+        metadata = {"format": "pt", STEP_KEY: str(step), VERSION_KEY: "1", RUN_KEY: self._run}
         if notes:
             metadata[POOLED_KEY] = pooled_text(notes)
         temporary = self.directory / f".step-{step}.{os.getpid()}"

@@ -52,6 +52,8 @@ class Lock:
     scale : ColorScale
     height : float
         Metres that one σ stands for in a relief.
+    grids : tuple of str
+        How tensors were pooled when they were saved, if they were.
     """
 
     over: tuple[str, ...]
@@ -59,6 +61,7 @@ class Lock:
     levels: tuple[Level, ...]
     scale: ColorScale
     height: float
+    grids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

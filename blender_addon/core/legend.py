@@ -92,6 +92,7 @@ def series_captions(
     *,
     height: float,
     clipped: int,
+    grids: Sequence[str],
     skips: Sequence[Skip],
 ) -> tuple[str, ...]:
     """Return the legend's lines of a series.
@@ -106,6 +107,8 @@ def series_captions(
         One for each field.
     height : float
         Metres that one σ is high in a relief.
+    grids : sequence of str
+        How tensors were pooled when they were saved, if they were.
     clipped : int
         Values beyond the colour scale at later steps than those.
     skips : sequence of Skip
@@ -121,11 +124,15 @@ def series_captions(
         lines = [_PLATES if field.kind == "slab" else _LINES if moved else PLANES[field.kind]]
         lines.append(f"solid where the {what} lies {levels_text(field, cuts)}")
     whose = "its tensor's" if field.sigma == "tensor" else "all tensors'"
-    when = "over all steps" if settings.delta == "none" else f"at {first}"
+    when = f"at {first}"
+    if settings.delta == "none" and len(over) > 1:
+        when = "over all steps" if len(over) == len(steps) else f"over the first {len(over)} steps"
     lines.append(f"σ is {whose} standard deviation {when}")
     lines.append(_locked(steps, over, still=settings.view == "time"))
+    if grids:
+        lines.append(f"pooled by {' and '.join(grids)} already when they were saved")
     if clipped:
-        lines.append(f"beyond the colours since then: {clipped:,} values; Relock finds them anew")
+        lines.append(f"beyond the colours since then: {clipped:,} values; built again, all are in")
     return (*lines, *closing_lines(field, skips))
 
 
@@ -136,7 +143,7 @@ _PLATES = "each plate is one tensor; it is thicker where the value is larger"
 def _locked(steps: Sequence[Step], over: Sequence[str], *, still: bool) -> str:
     """Say over which steps levels and colours were found."""
     if still:
-        return f"the steps run backward from {steps[0].label} to {steps[-1].label}"
+        return f"from the front, {steps[0].label}, to the back, {steps[-1].label}"
     names = [step.name for step in steps]
     if len(over) == 1:
         found = f"found at {next(s.label for s in steps if s.name == over[0])}"

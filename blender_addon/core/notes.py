@@ -38,14 +38,18 @@ class Notes:
         self.unchanged: list[str] = []
         self.unplaced: list[str] = []
         self.over: dict[str, tuple[int, int]] = {}
-        self._nonfinite: dict[str, tuple[int, int, int]] = {}
+        self._nonfinite: dict[str, tuple[list[int], int, int, bool]] = {}
 
     def look(self, name: str, shows: Sequence[Show]) -> None:
-        """Remember from which step on a field has entries that are not finite, and how many."""
+        """Remember at which steps a field has entries that are not finite, and how many."""
+        bad = []
         for show in shows:
             nan, inf = (sum(getattr(g, k) for g in show.held.grids) for k in ("nan", "inf"))
             if nan or inf:
-                self._nonfinite.setdefault(name, (show.step, nan, inf))
+                bad.append((show.step, nan, inf))
+        if bad:
+            last = bad[-1][0] == shows[-1].step and len(bad) == bad[-1][0] - bad[0][0] + 1
+            self._nonfinite[name] = [step for step, _, _ in bad], *bad[0][1:], last
 
     def said(self, labels: Sequence[str], first: int, substitutes: Sequence[str]) -> list[str]:
         """Put it together.
@@ -75,22 +79,26 @@ class Notes:
                 list(dict.fromkeys(lower)),
                 "no surface at some steps, where all cells lie below the level",
             ),
-            (self.unplaced, "no unit and no level yet, so not shown; Relock finds them"),
+            (self.unplaced, "no unit and no level yet, so not shown; built again, they are found"),
             (substitutes, "constant at first, so that σ is that of the changes themselves"),
             (self.unchanged, "did not change"),
         ):
             if names:
                 notes.append(f"{_some(names)}: {what}")
-        for name, (faces, budget) in self.over.items():
+        if self.over:
+            name = max(self.over, key=lambda n: self.over[n][0])
+            faces, budget = self.over[name]
+            named = _some([name, *(n for n in self.over if n != name)])
             notes.append(
-                f"{printable(name)}: {faces:,} faces at the locked level, more than the budget of "
-                f"{budget:,}; Relock finds another"
+                f"{named}: more faces at the locked level than the budget of {budget:,} "
+                f"(up to {faces:,}); built again, another is found"
             )
-        for name, (step, nan, inf) in self._nonfinite.items():
-            since = f" from {labels[step - first]} on" if step >= 0 else ""
-            notes.append(
-                f"{printable(name)}: not finite{since} ({nan} NaN and {inf} infinite entries)"
-            )
+        for name, (steps, nan, inf, to_the_end) in self._nonfinite.items():
+            when = _when(steps, labels, first)
+            if to_the_end and steps[0] >= 0:
+                when = f" from {labels[steps[0] - first]} on"
+            entries = f"{nan} NaN and {inf} infinite entries"
+            notes.append(f"{printable(name)}: not finite{when} ({entries})")
         return notes
 
 

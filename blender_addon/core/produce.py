@@ -92,6 +92,7 @@ def animation_steps(series: Series, settings: AnimationSettings, folder: Path) -
             tuple(_level(role, layout) for role in cast.roles),
             scale,
             height_unit(scale),
+            tuple(sorted({pool for made in cast.takes for pool in made.grids})),
         )
         steps = tuple(made.step for made in cast.takes)
         bare = Animation(
@@ -254,7 +255,7 @@ def _captions(animation: Animation) -> tuple[str, ...]:
     cuts = [Cut(level.level, level.placement.strip) for level in lock.levels]
     return series_captions(
         animation.settings, steps, lock.over, cuts,
-        height=lock.height, clipped=animation.later, skips=animation.skips,
+        height=lock.height, grids=lock.grids, clipped=animation.later, skips=animation.skips,
     )  # fmt: skip
 
 

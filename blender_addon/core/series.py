@@ -16,7 +16,7 @@ from .errors import CheckpointError, SeriesError
 from .model import Progress
 from .plans import Skip
 from .readers import READERS, open_checkpoint, printable
-from .snapshot import VERSION_KEY
+from .snapshot import MARKER, RUN_KEY, VERSION_KEY
 from .stages import finish
 
 FINAL = "final"
@@ -311,6 +311,11 @@ def look(step: Step) -> Look:
     with open_checkpoint(step.path) as checkpoint:
         if not checkpoint:
             raise CheckpointError(f"{printable(step.path, 1000)}: there is no tensor in it")
+        own = checkpoint.metadata.get(RUN_KEY)
+        latest = (read_json(step.path.parent / MARKER) or {}).get(RUN_KEY) if own else own
+        if latest not in {None, own}:
+            what = "it is of an earlier training, which wrote into the same folder"
+            raise CheckpointError(f"{printable(step.path, 1000)}: {what}")
         told = checkpoint.metadata.get("step", "")
         if told.isascii() and told.isdecimal() and len(told) < 16 and step.name != FINAL:
             step = replace(step, name=str(int(told)), number=int(told))

@@ -18,6 +18,7 @@ MARKER = "snapshots.json"  # in the folder: whether the training has ended, and 
 STEP_KEY = "step"
 VERSION_KEY = "weightwalk.snapshot"
 POOLED_KEY = "weightwalk.pooled"
+RUN_KEY = "weightwalk.run"  # in the marker, too: which training wrote it
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class Store:
         unfinished = path.with_suffix(".part")
         try:
             with unfinished.open("wb") as file:
-                np.savez(file, **arrays)
+                for array in (np.array(list(arrays)), *arrays.values()):
+                    np.save(file, array, allow_pickle=False)
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
@@ -53,8 +54,9 @@ class Store:
 
     def arrays(self, key: str) -> dict[str, Array]:
         """Return what was kept under a key."""
-        with np.load(self._path(key), allow_pickle=False) as held:
-            return dict(held)
+        with self._path(key).open("rb") as file:
+            names = np.load(file, allow_pickle=False)
+            return {str(name): np.load(file, allow_pickle=False) for name in names}
 
     def keep_surface(self, key: str, surface: Surface) -> None:
         """Write a surface's arrays."""
@@ -71,4 +73,4 @@ class Store:
 
     def _path(self, key: str) -> Path:
         # A tensor's name may be longer than a file's, and have slashes.
-        return self.folder / f"{hashlib.sha256(key.encode(errors='replace')).hexdigest()}.npz"
+        return self.folder / f"{hashlib.sha256(key.encode(errors='replace')).hexdigest()}.npy"

@@ -45,6 +45,8 @@ class Take:
         The selected tensors themselves, in the file's order.
     whole : mapping of str to Moments
         Of tensors that were pooled when they were saved: those of the whole.
+    grids : frozenset of str
+        How they were pooled.
     """
 
     step: Step
@@ -52,6 +54,7 @@ class Take:
     plans: dict[str, Plan]
     tensors: dict[Key, Tensor]
     whole: Mapping[str, Moments] = field(default_factory=dict)
+    grids: frozenset[str] = frozenset()
 
 
 class Names:
@@ -131,10 +134,15 @@ def take(
         made, unfit = make_plans(shown, settings.build.field)
         skips += unfit
         for plan in made:
-            name = names.of(plan)
-            plans[name] = replace(plan, name=name)
+            # A vector has no terrain; norms, many σ from zero, would reach into other layers.
+            if settings.view != "relief" or plan.shape[1] > 1:
+                name = names.of(plan)
+                plans[name] = replace(plan, name=name)
     whole = {name: note.moments for name, note in pooled.items()}
-    return Take(step, checkpoint.stamp, plans, tensors, whole), skips
+    grids = frozenset(
+        note.pool for name, note in pooled.items() if name in {t.name for t in chosen}
+    )
+    return Take(step, checkpoint.stamp, plans, tensors, whole, grids), skips
 
 
 def present(selection: Selection, checkpoint: Checkpoint) -> Selection:
@@ -196,6 +204,10 @@ def takes_of(
         named = printable(min(missing))
         raise SelectionError(f"no step has a tensor that is called or matches {named!r}")
     notes = presence(takes)
+    if settings.view == "relief":
+        every = {t.name for made in takes for t in made.tensors.values()}
+        shown = {p.tensor.name for m in takes for plan in m.plans.values() for p in plan.parts}
+        notes += _vectors(sorted(every - shown), "a relief") if settings.delta == "none" else []
     grids = {name for made in takes for name in made.whole}
     if grids:
         what = f"{len(grids)} tensors, such as {printable(min(grids))}"
@@ -273,8 +285,9 @@ def through_time(
         labels = tuple(label for label, _ in stack)
         plan = Plan(name, "time", first.role, first.names.group, first.layer, parts, labels)
         plans.append(replace(plan, name=f"time {names.of(plan)}"))
-    notes = []
-    if vectors:
-        more = f" and {len(vectors) - 1} more" if len(vectors) > 1 else ""
-        notes.append(f"vectors have no place in time fields: {printable(vectors[0])}{more}")
-    return plans, skips, notes
+    return plans, skips, _vectors(vectors, "time fields")
+
+
+def _vectors(names: Sequence[str], where: str) -> list[str]:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return [f"vectors have no place in {where}: {printable(names[0])}{more}"] if names else []

@@ -52,7 +52,7 @@ def run(script: Path, job: dict[str, Any], room: Path) -> Ticks[tuple[int, str]]
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=_environment(room),
         )
         try:
             while True:
@@ -79,9 +79,12 @@ def _blender(script: Path) -> list[str]:
     return [sys.executable, "-P", str(script)]
 
 
-def _environment() -> dict[str, str]:
-    """Let Workbench and EEVEE draw without a display where there is none."""
-    environment = dict(os.environ)
+def _environment(room: Path) -> dict[str, str]:
+    """Let Workbench and EEVEE draw without a display where there is none.
+
+    A Blender that is killed leaves its temporary folder behind: it goes with the room.
+    """
+    environment = os.environ | {"TMPDIR": str(room), "TEMP": str(room), "TMP": str(room)}
     if not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")):
         environment.setdefault("EGL_PLATFORM", "surfaceless")
     return environment

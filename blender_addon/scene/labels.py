@@ -175,7 +175,7 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> Iterator[bpy.
     size, middle = np.subtract(layout.high, layout.low), np.add(layout.high, layout.low) / 2
     # A long corridor leaves room on its left, and none to spare before it.
     aside = what.aside or (turn == 0.0 and size[1] > 0.7 * size[0])
-    lines = [part for line in what.lines for part in _wrapped(line)] if aside else what.lines
+    lines = [part for line in what.lines for part in _wrapped(line, 48 if aside else 72)]
     # Its lower edge, below the ticks, rests on the floor; its upper one hides nothing behind it.
     bottom = (1.85 - 0.95 * len(lines)) * unit
     upper, lower, tilt = (9.0 if what.steps else 5.2) * unit, bottom - 1.1 * unit, radians(30.0)
@@ -201,11 +201,11 @@ def legend(what: Legend, layout: Layout, ink: Ink, turn: float) -> Iterator[bpy.
         yield part
 
 
-def _wrapped(line: str) -> list[str]:
-    """Break a line into parts of about the same length, 48 letters at most."""
-    count = len(wrap(line, 48))
-    narrower = (wrap(line, width) for width in range(max(len(line) // count, 12), 48))
-    return next((parts for parts in narrower if len(parts) == count), wrap(line, 48))
+def _wrapped(line: str, most: int) -> list[str]:
+    """Break a line into parts of about the same length, of so many letters at most."""
+    longest = wrap(line, most)
+    narrower = (wrap(line, width) for width in range(max(len(line) // len(longest), 12), most))
+    return next((parts for parts in narrower if len(parts) == len(longest)), longest)
 
 
 def _steps(steps: Sequence[str], unit: float, ink: Ink) -> Iterator[bpy.types.Object]:
@@ -234,7 +234,7 @@ def _bar(
             body = f"≤ {body}"
         yield text(body, 0.62 * unit, (x, below, 0.0), ink.text)
     if what.nonfinite:
-        at = width / 2 + 2.2 * unit
+        at = width / 2 + 3.6 * unit
         box = _swatch(np.array([np.nan, np.nan]), scale, (unit, height), ink)
         box.location = (at, bottom, 0.0)
         yield box

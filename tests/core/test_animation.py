@@ -251,12 +251,12 @@ def test_a_timeline_gives_every_frame_to_one_step(steps, frames, start, shown):
 
 def test_a_full_disk_is_one_sentence(run, animate, rng, tmp_path, monkeypatch):
     folder = run(*drifting(rng))
-    monkeypatch.setattr("weightwalk.core.store.np.savez", _full)
+    monkeypatch.setattr("weightwalk.core.store.np.save", _full)
     with pytest.raises(OutputError, match="No space left on device"):
         animate(folder)
 
 
-def _full(*_arguments, **_arrays):
+def _full(*_arguments, **_options):
     raise OSError(28, "No space left on device")
 
 

@@ -43,7 +43,7 @@ def test_a_series_that_grows_keeps_its_lock_and_equals_itself(run, animate, rng,
     assert beyond > 0
     assert f"beyond the colours since then: {beyond:,} values" in " ".join(animation.captions)
     assert "found over 3 of them" in " ".join(animation.captions)
-    assert any("more than the budget" in note and "Relock" in note for note in animation.notes)
+    assert any("more faces at the locked level than the budget" in note for note in animation.notes)
     # The tensor that rests still has its one mesh.
     assert len({a.mesh for a in animation.actors if a.shell.field.plan.name == DOWN}) == 1
     again = tmp_path / "again"
