@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--follow",
         action="store_true",
-        help="wait for further checkpoints, and write all anew after each; ends with the final model, "
-        "or with Ctrl-C: what was written stays",
+        help="wait for further checkpoints, and write all anew after each; ends with the final "
+        "model, or with Ctrl-C: what was written stays",
     )
     add_output(parser)
     _add_time(parser)

@@ -10,14 +10,17 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from .core.animation import Animation, Growing
-from .core.errors import OutputError, WeightwalkError
+from .core.errors import CheckpointError, OutputError, WeightwalkError
 from .core.estimate import BYTES_A_FACE, available_memory, size_text
 from .core.flight import far_of, fly, track
 from .core.model import Progress
-from .core.produce import animation_steps, grown_steps, joined, recalled_steps
+from .core.plans import Skip
+from .core.produce import animation_steps, grown_steps, joined, recalled_steps, with_skips
+from .core.readers import printable
 from .core.record import Record
+from .core.recorded import recorded, there_steps
 from .core.series import Series, Step, find_series_steps
-from .core.series_report import series_report
+from .core.series_report import Span, series_report
 from .core.settings import AnimationOutput, AnimationSettings
 from .core.timeline import Timeline
 from .core.watch import Watch
@@ -25,7 +28,7 @@ from .core.writers.animated import CameraTrack, write_animated_glb
 from .core.writers.dataset import check_dataset_folder, write_dataset
 from .core.writers.encoding import draco_module
 from .files import REPORT, publish, safe_name, staging_in, write_json
-from .film import Filming, film_made, film_scene, frames_folder
+from .film import Filming, film_made, film_scene, frames_folder, span_of
 from .pipeline import Show, drain, require_blender
 from .version import VERSION
 
@@ -103,15 +106,23 @@ def follow_steps(settings: AnimationSettings, output: AnimationOutput) -> Steps:
         animation: Animation | None = None
         made: Animated | None = None
         while True:
-            new, _ = watch.poll()
+            new, skips = watch.poll()
             series = watch.series
-            if series is not None and len(series.steps) >= needed and (new or made is None):
+            if series is not None and len(series.steps) >= needed and new:
                 if animation is None or settings.view == "time":
                     animation = yield from animation_steps(series, settings, kept)
+                    skips = []  # the series has them
                 else:
                     for step in new:
-                        grown = yield from grown_steps(Growing.of(animation), step, kept)
-                        animation = joined(animation, grown)
+                        try:
+                            grown = yield from grown_steps(Growing.of(animation), step, kept)
+                        except CheckpointError as error:  # removed meanwhile, say
+                            skips = [*skips, Skip(step.label, str(error))]
+                        else:
+                            animation = joined(animation, grown)
+            if animation is not None and skips:
+                animation = with_skips(animation, skips)
+            if animation is not None and (new or skips):
                 with staging_in(output.directory) as staging:
                     camera = _camera_of(animation, output)
                     made = yield from _write(animation, output, staging, camera)
@@ -120,7 +131,9 @@ def follow_steps(settings: AnimationSettings, output: AnimationOutput) -> Steps:
                     raise WeightwalkError("the training is over, and one checkpoint is no series")
                 return made
             count = len(series.steps) if series else 0
-            yield Progress("waiting", count, count + 1, f"{count} steps; for the next checkpoint")
+            where = printable(" ".join(settings.targets), 200)
+            said = f"{count} steps so far" if count else f"no checkpoint in {where} yet"
+            yield Progress("waiting", count, count + 1, f"{said}; waiting for the next one")
             sleep(POLL)
 
 
@@ -185,8 +198,9 @@ def export_run_steps(
 ) -> Generator[Progress, None, tuple[Path, ...]]:
     """Write a training run that stands in a scene.
 
-    Pictures show the scene as it is now; the GLB and the data set are made from the checkpoints
-    again, with the scene's units, levels and colours, and the camera's own movement.
+    Pictures show the scene as it is now, and need no checkpoint; the GLB and the data set are made
+    from the checkpoints again, with the scene's units, levels and colours, and the camera's own
+    movement.
 
     Parameters
     ----------
@@ -205,28 +219,49 @@ def export_run_steps(
     tuple of Path
         The report last.
     """
-    from .scene.flight import track as track_in_scene
-
     _check(output)
-    if record.series is None:
+    series, name = record.series, scene.name
+    if series is None:
         raise WeightwalkError("the scene has no training run")
     held = camera or (scene.camera.name if scene.camera else None)
     if held is None and output.needs_frames:
         raise WeightwalkError("the scene has no camera to take the pictures with")
-    timeline = Timeline(len(record.series.steps), record.series.settings.timeline)
-    aspect = output.render.width / output.render.height
-    flown = track_in_scene(scene, timeline, aspect, held) if held else None
-    name = scene.name
+    whole = "glb" in output.formats or output.dataset is not None
+    if whole:
+        yield from there_steps(series)
+    flown = _flown(_scene(name), series, output, held)
     with staging_in(output.directory) as staging:
         surfaces = staging / "surfaces"
         surfaces.mkdir()
-        animation = yield from recalled_steps(record.series, surfaces)
-        filming = None
+        if whole:
+            animation = yield from recalled_steps(series, surfaces)
+        else:
+            animation = recorded(record, surfaces)
+        filming, span = _nothing(), None
         if held is not None and output.needs_frames:
             base = staging / (output.name or safe_name(animation.name))
-            filming = film_scene(_scene(name), held, animation, output)(base, cache)
-        made = yield from _write(animation, output, staging, flown, filming or _nothing())
+            span = span_of(_scene(name))
+            filming = film_scene(_scene(name), held, span, animation, output)(base, cache)
+            own = Span.of(animation.timeline)
+            if whole and span != own:
+                animation.notes.append(
+                    f"GLB and data set have the training run's own frames, {own.start} to "
+                    f"{own.end} at {own.fps} a second; the pictures have the scene's"
+                )
+        made = yield from _write(animation, output, staging, flown, filming, span=span)
         return made.files
+
+
+def _flown(
+    scene: bpy.types.Scene, series: Growing, output: AnimationOutput, camera: str | None
+) -> CameraTrack | None:
+    """Return the way of a scene's camera, as the GLB has it."""
+    from .scene.flight import track as track_in_scene
+
+    if "glb" not in output.formats or camera is None:
+        return None
+    timeline = Timeline(len(series.steps), series.settings.timeline)
+    return track_in_scene(scene, timeline, output.render.width / output.render.height, camera)
 
 
 def _nothing() -> Filming:
@@ -288,6 +323,8 @@ def _write(
     staging: Path,
     camera: CameraTrack | None = None,
     filming: Filming | None = None,
+    *,
+    span: Span | None = None,
 ) -> Steps:
     """Write all that is asked for; a scene is made for it where none is given."""
     base = staging / (output.name or safe_name(animation.name))
@@ -316,7 +353,7 @@ def _write(
             yield from write_dataset(output.dataset, animation)
     yield Progress("files", len(files), len(files) + 1, REPORT)
     report = staging / REPORT
-    write_json(report, series_report(animation, output, files, versions))
+    write_json(report, series_report(animation, output, files, versions, span))
     made = publish([*files, report], output.directory)
     if output.needs_frames and "frames" not in output.formats:
         shutil.rmtree(frames_folder(output, base), ignore_errors=True)

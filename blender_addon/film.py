@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .core.animation import Animation
 from .core.model import Progress
 from .core.plain import to_plain
+from .core.series_report import Span
 from .core.settings import AnimationOutput
 from .core.stages import Ticks, told
 from .files import staging_in
@@ -69,32 +70,36 @@ def film_made(animation: Animation, output: AnimationOutput, base: Path) -> Film
     files = [blend] if "blend" in output.formats else []
     if not output.needs_frames:
         return files
-    timeline = animation.timeline
-    frames = range(timeline.start, timeline.end + 1)
-    digest, fps = _digest(animation, output), timeline.settings.fps
-    film = Film(blend, frames, fps, digest, _alike(animation))
+    span, digest = Span.of(animation.timeline), _digest(animation, output)
+    film = Film(blend, span.frames, span.fps, digest, _alike(animation))
     return files + (yield from _render(film, animation, output, base))
 
 
+def span_of(scene: bpy.types.Scene) -> Span:
+    """Return the frames of a person's scene; files have whole frames a second."""
+    render = scene.render
+    return Span(scene.frame_start, scene.frame_end, max(round(render.fps / render.fps_base), 1))
+
+
 def film_scene(
-    scene: bpy.types.Scene, camera: str, animation: Animation, output: AnimationOutput
+    scene: bpy.types.Scene, camera: str, span: Span, animation: Animation, output: AnimationOutput
 ) -> Callable[[Path, Path], Filming]:
     """Return what renders a copy of a person's scene, given the files' base and a cache."""
     from .scene.files import save
+    from .scene.fingerprint import fingerprint_steps
     from .scene.render import Changes, choices
 
-    frames, fps = range(scene.frame_start, scene.frame_end + 1), scene.render.fps
     changes = Changes(scene.name, camera, (), choices(output.render))
 
     def filming(base: Path, cache: Path) -> Filming:
         with staging_in(cache) as folder:
+            now = Progress("files", 0, 1, "scene file")
+            yield now
+            # Frames of a film that was stopped are those of the same scene, if it says the same.
+            seen = yield from told(fingerprint_steps(scene, camera, changes.choices), now)
             blend = folder / "scene.blend"
-            yield Progress("files", 0, 1, "scene file")
             save(blend, compress=False)
-            # A scene that was changed is another file.
-            with blend.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            film = Film(blend, frames, fps, f"{digest} {camera}", changes=changes)
+            film = Film(blend, span.frames, span.fps, f"{VERSION} {seen}", changes=changes)
             return (yield from _render(film, animation, output, base))
 
     return filming
@@ -143,6 +148,8 @@ def _alike(animation: Animation) -> dict[int, int]:
     frames = range(timeline.start, timeline.end + 1)
     if timeline.settings.flight is not None:
         return {}
+    if animation.settings.view == "time":
+        return dict.fromkeys(frames, timeline.start)
     if animation.settings.view == "relief":
         first, last = timeline.middle(0)[0], timeline.middle(timeline.steps - 1)[-1]
         return {f: last for f in frames if f > last and f >= timeline.first(timeline.steps - 1)} | {

@@ -140,6 +140,11 @@ class Animation:
     store: Store
     earlier: int = 0
 
+    def mark(self, step: int) -> int:
+        """Return the frame to go to for a step: its first, or the one where a relief is its."""
+        flows = self.settings.view == "relief"
+        return self.timeline.middle(step)[0] if flows else self.timeline.first(step)
+
     @property
     def later(self) -> int:
         """Values beyond the colour scale at steps over which it was not found."""

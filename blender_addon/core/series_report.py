@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,49 @@ from .change import Change
 from .plain import to_plain
 from .report import file_entry, filled_settings, stage_entries, versions_here
 from .settings import AnimationOutput
+from .timeline import Timeline
 
 SCHEMA_VERSION = 1
 
 
+@dataclass(frozen=True)
+class Span:
+    """Which frames pictures were made of, and how fast they are shown.
+
+    Attributes
+    ----------
+    start, end : int
+        The first frame and the last.
+    fps : int
+        Frames a second.
+    """
+
+    start: int
+    end: int
+    fps: int
+
+    @classmethod
+    def of(cls, timeline: Timeline) -> Span:
+        """Return what a timeline has."""
+        return cls(timeline.start, timeline.end, timeline.settings.fps)
+
+    @property
+    def frames(self) -> range:
+        """All frames."""
+        return range(self.start, self.end + 1)
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return len(self.frames) / self.fps
+
+
 def series_report(
-    animation: Animation, output: AnimationOutput, files: Sequence[Path], versions: dict[str, str]
+    animation: Animation,
+    output: AnimationOutput,
+    files: Sequence[Path],
+    versions: dict[str, str],
+    span: Span | None = None,
 ) -> dict[str, Any]:
     """Return the report of an animation.
 
@@ -29,13 +66,16 @@ def series_report(
         The files made, where they lie now; they are read for their checksums.
     versions : dict of str to str
         Of Weightwalk and Blender.
+    span : Span or None
+        Of pictures of a person's scene; None stands for the animation's timeline.
 
     Returns
     -------
     dict
         JSON-able, without NaN or infinity.
     """
-    settings, lock, timeline = animation.settings, animation.lock, animation.timeline
+    settings, lock = animation.settings, animation.lock
+    span = span or Span.of(animation.timeline)
     filled = replace(settings, build=filled_settings(settings.build))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -43,10 +83,10 @@ def series_report(
         "settings": {**to_plain(filled), "output": to_plain(output)},
         "versions": versions | versions_here(),
         "timeline": {
-            "start": timeline.start,
-            "end": timeline.end,
-            "fps": timeline.settings.fps,
-            "seconds": timeline.seconds,
+            "start": span.start,
+            "end": span.end,
+            "fps": span.fps,
+            "seconds": span.seconds,
         },
         "lock": {
             "over": list(lock.over),

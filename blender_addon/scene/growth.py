@@ -150,7 +150,7 @@ class Stand:
         untie(set(replaced))
         remove(replaced, [self.aside, *self.aside.children])
         made.name()
-        set_marker(scene, root, printable(step.name, LONGEST), timeline.first(self.step))
+        set_marker(scene, root, printable(step.name, LONGEST), self.animation.mark(self.step))
         if scene.frame_end == timeline.first(self.step) - 1:
             scene.frame_end = timeline.end
         flight = flight_of(self.animation)

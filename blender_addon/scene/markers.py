@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable
 
 import bpy
 
@@ -14,19 +16,33 @@ def set_marker(
     scene: bpy.types.Scene, root: bpy.types.Collection, name: str, frame: int
 ) -> bpy.types.TimelineMarker:
     """Set a marker, and note that it is ours."""
-    marker = scene.timeline_markers.new(name, frame=frame)
-    # As Blender has it, which cuts long names.
-    root[NOTED] = json.dumps([*_noted(root), [marker.name, frame]])
-    return marker
+    return set_markers(scene, root, [(name, frame)])[0]
+
+
+def set_markers(
+    scene: bpy.types.Scene, root: bpy.types.Collection, marks: Iterable[tuple[str, int]]
+) -> list[bpy.types.TimelineMarker]:
+    """Set markers of names and frames, and note that they are ours.
+
+    All at one go, for a build enters the scene at one go: a thousand take milliseconds.
+    """
+    made = [scene.timeline_markers.new(name, frame=frame) for name, frame in marks]
+    # As Blender has the names, which cuts long ones.
+    root[NOTED] = json.dumps([*_noted(root), *((m.name, m.frame) for m in made)])
+    return made
 
 
 def forget_markers(scene: bpy.types.Scene, root: bpy.types.Collection) -> None:
     """Remove our markers, also where a person has moved them; a renamed one is theirs."""
     held = scene.timeline_markers
+    alike: dict[str, list[bpy.types.TimelineMarker]] = defaultdict(list)
+    for marker in held:
+        alike[marker.name].append(marker)
     for name, frame in _noted(root):
-        alike = [marker for marker in held if marker.name == name]
-        if alike:
-            held.remove(min(alike, key=lambda marker: abs(marker.frame - frame)))
+        if alike[name]:
+            nearest = min(alike[name], key=lambda marker: abs(marker.frame - frame))
+            alike[name].remove(nearest)
+            held.remove(nearest)
 
 
 def _noted(root: bpy.types.Collection) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from .build import stand_steps
 from .flight import renew
 from .growth import ASPECT, extend_series_steps
 from .labels import LONGEST
-from .markers import set_marker
+from .markers import set_markers
 from .troupe import Troupe, flight_in, flight_of, scenery
 
 __all__ = ["build_series_steps", "extend_series_steps"]
@@ -67,7 +67,7 @@ def build_series_steps(
     scene.frame_end = timeline.end
     scene.frame_start = timeline.start
     scene.render.fps, scene.render.fps_base = timeline.settings.fps, 1.0
-    for i, step in enumerate(animation.steps):
-        set_marker(scene, root, printable(step.name, LONGEST), timeline.first(i))
+    names = (printable(step.name, LONGEST) for step in animation.steps)
+    set_markers(scene, root, ((name, animation.mark(i)) for i, name in enumerate(names)))
     scene.frame_current = timeline.start
     return root

@@ -21,6 +21,7 @@ from ..core.settings import (
     AnimationSettings,
     FlightSettings,
     Settings,
+    SurfaceSettings,
     TimelineSettings,
 )
 from .session import absolute, session
@@ -194,12 +195,14 @@ class TrainingRun(bpy.types.PropertyGroup):
         if self.sign_given:
             pool = "mean" if field.pool == "rms" else field.pool
             field = replace(field, pool=pool, magnitude=False)
+        # A relief is not cut.
+        surface = SurfaceSettings() if self.view == "relief" else build.surface
         folder = absolute(self.loaded)
         speed = float(f"{self.speed:.6g}") or None
         flight = FlightSettings(self.fly_from, self.fly_to, speed, self.look_at)
         return AnimationSettings(
             (str(folder),),
-            replace(build, model=_holder(folder), field=field),
+            replace(build, model=_holder(folder), field=field, surface=surface),
             self.view,
             self.delta,
             TimelineSettings(self.frames, self.start, self.fps, flight if self.fly else None),

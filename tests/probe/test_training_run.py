@@ -75,7 +75,8 @@ def test_frames_markers_and_what_is_seen_when(shown):
     assert (scene.frame_start, scene.frame_end) == (3, 2 + 6 * count)
     assert scene.render.fps == 24
     assert [(m.name, m.frame) for m in sorted(scene.timeline_markers, key=lambda m: m.frame)] == [
-        (step.name, 3 + 6 * k) for k, step in enumerate(animation.steps)
+        (step.name, 3 + 6 * k + 3 * bool(animation.reliefs))
+        for k, step in enumerate(animation.steps)
     ]
     things = {thing.name: thing for thing in scene.objects}
     for frame in range(scene.frame_start, scene.frame_end + 1):
