@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from .little_run import folder, run, training
 from .operators import load
+
+__all__ = ["folder", "run", "training"]  # fixtures
 
 
 @pytest.fixture(scope="session")
