@@ -55,9 +55,12 @@ class Step:
 
     @property
     def label(self) -> str:
-        """How people call it: "step 500", "final"."""
-        numbered = self.number is not None and self.name.startswith(str(self.number))
-        return f"step {self.name}" if numbered else self.name
+        """How people call it: "step 500", "final, step 1500"."""
+        if self.number is None:
+            return self.name
+        if self.name.startswith(str(self.number)):
+            return f"step {self.name}"
+        return f"{self.name}, step {self.number}"
 
 
 @dataclass(frozen=True)

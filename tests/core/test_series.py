@@ -77,7 +77,8 @@ def test_a_trainers_folder_is_sorted_by_number_and_the_final_model_is_last(run: 
     series = find_series([str(run)])
     assert (series.name, series.path, series.skips) == ("run", run, ())
     assert [(s.name, s.number, s.label) for s in series.steps] == [
-        ("5", 5, "step 5"), ("20", 20, "step 20"), ("90", 90, "step 90"), ("final", 90, "final"),
+        ("5", 5, "step 5"), ("20", 20, "step 20"), ("90", 90, "step 90"),
+        ("final", 90, "final, step 90"),
     ]  # fmt: skip
     for step in series.steps:
         with open_checkpoint(step.path) as opened:
