@@ -104,8 +104,8 @@ def test_no_series_ends_with_2_and_one_sentence(run, tmp_path, capsys, rng):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.bpy
 def test_what_would_not_fit_into_memory_is_refused(run, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("bpy")
     monkeypatch.setattr(pipeline, "available_memory", lambda: 1000)
     status = main(["animate", str(run), "--out", str(tmp_path / "out"), "--export", "blend"])
     assert status == 1

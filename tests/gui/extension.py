@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,16 @@ def load(window: Window, path: Path, **values: Any) -> None:
     call(window, "weightwalk.load_model", filepath=str(path), build=False)
     put(window, **values)
     window.ask("bpy.ops.ed.undo_push(message='loaded')")
+
+
+@contextmanager
+def unhurried(window: Window) -> Iterator[None]:
+    """Give work a little time only between two events, so that it lasts until it is cancelled."""
+    job = f"{UI}.session.Job"
+    window.ask(f"setattr({job}, 'quick', {job}.advance)")
+    window.ask(f"setattr({job}, 'advance', lambda self: self.quick(0.003))")
+    yield
+    window.ask(f"setattr({job}, 'advance', {job}.quick)")
 
 
 def finish(window: Window, seconds: float = 90) -> None:

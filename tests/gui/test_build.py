@@ -15,6 +15,7 @@ from .extension import (
     put,
     seconds_to_the_end,
     sentences,
+    unhurried,
 )
 
 
@@ -22,12 +23,13 @@ def test_the_build_that_begins_at_once_is_cancelled_by_escape(window, tall):
     window.open_tab("Weights")
     place = window.find("weightwalk.load_model")
     before = window.ask(INVENTORY)
-    window.click(*place)
-    window.type_path(tall)
-    window.wait_for(f"{SESSION}.job is not None")
-    window.wait_for(f"{SESSION}.job.progress.done > 2")
-    window.screenshot("builds")
-    seconds = seconds_to_the_end(window, lambda: window.key("Escape"))
+    with unhurried(window):
+        window.click(*place)
+        window.type_path(tall)
+        window.wait_for(f"{SESSION}.job is not None")
+        window.wait_for(f"{SESSION}.job.progress.done > 2")
+        window.screenshot("builds")
+        seconds = seconds_to_the_end(window, lambda: window.key("Escape"))
     window.screenshot("cancelled")
     assert seconds < AT_ONCE
     assert window.ask(INVENTORY) == before
@@ -40,16 +42,17 @@ def test_the_button_builds_and_cancels_and_undo_takes_a_build_back(window, tall)
     load(window, tall)
     window.open_tab("Weights")
     before = window.ask(INVENTORY)
-    window.press("weightwalk.build")
-    window.wait_for(f"{SESSION}.job is not None")
-    window.wait_for(f"{SESSION}.job.progress.stage == 'surfaces'")
-    # The work stands still while its button is looked for.
-    window.ask(f"setattr({SESSION}.job, 'advance', lambda: (False, None))")
-    place = window.find("weightwalk.cancel")
-    window.screenshot("progress")
-    window.ask(f"delattr({SESSION}.job, 'advance')")
-    window.move(*place)
-    seconds = seconds_to_the_end(window, lambda: window.click(*place))
+    with unhurried(window):
+        window.press("weightwalk.build")
+        window.wait_for(f"{SESSION}.job is not None")
+        window.wait_for(f"{SESSION}.job.progress.stage == 'surfaces'")
+        # The work stands still while its button is looked for.
+        window.ask(f"setattr({SESSION}.job, 'advance', lambda: (False, None))")
+        place = window.find("weightwalk.cancel")
+        window.screenshot("progress")
+        window.ask(f"delattr({SESSION}.job, 'advance')")
+        window.move(*place)
+        seconds = seconds_to_the_end(window, lambda: window.click(*place))
     window.screenshot("cancelled")
     assert seconds < AT_ONCE
     assert window.ask(INVENTORY) == before
