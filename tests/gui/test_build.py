@@ -151,30 +151,31 @@ def test_what_comes_between_gets_a_sentence_and_leaves_no_half(window, tall, che
         call(window, "weightwalk.build")
         window.wait_for(f"{SESSION}.job is not None")
 
-    # A second build, or another model.
-    begin()
-    for operator in ("build", "load_model"):
-        can = f"bpy.ops.weightwalk.{operator}.poll()"
-        assert not window.ask(f"with bpy.context.temp_override(**view()):\n    result = {can}")
-    # Undo by its key waits; from the menu it stops the work.
-    window.key("ctrl+z")
-    assert window.ask(f"{SESSION}.job is not None")
-    window.ask("with bpy.context.temp_override(**view()):\n    bpy.ops.ed.undo()")
-    finish(window, 5)
-    window.screenshot("undone")
-    assert any("undone" in text for _, text in window.reports())
-    assert not window.ask(SURFACES)
-    window.ask("with bpy.context.temp_override(**view()):\n    bpy.ops.ed.redo()")
-    assert window.ask(INVENTORY) == before
-    # Another file.
-    begin()
-    window.ask("bpy.ops.wm.read_homefile(use_factory_startup=True)")
-    window.wait_for("'VIEW_3D' in shown() and view()['region'].width > 200")
-    window.settle()
-    window.screenshot("another-file")
-    assert window.ask(f"{SESSION}.job is None")
-    assert not window.ask(SURFACES)
-    assert not window.ask("[c.name for c in bpy.data.collections if 'weightwalk' in c]")
+    with unhurried(window):
+        # A second build, or another model.
+        begin()
+        for operator in ("build", "load_model"):
+            can = f"bpy.ops.weightwalk.{operator}.poll()"
+            assert not window.ask(f"with bpy.context.temp_override(**view()):\n    result = {can}")
+        # Undo by its key waits; from the menu it stops the work.
+        window.key("ctrl+z")
+        assert window.ask(f"{SESSION}.job is not None")
+        window.ask("with bpy.context.temp_override(**view()):\n    bpy.ops.ed.undo()")
+        finish(window, 5)
+        window.screenshot("undone")
+        assert any("undone" in text for _, text in window.reports())
+        assert not window.ask(SURFACES)
+        window.ask("with bpy.context.temp_override(**view()):\n    bpy.ops.ed.redo()")
+        assert window.ask(INVENTORY) == before
+        # Another file.
+        begin()
+        window.ask("bpy.ops.wm.read_homefile(use_factory_startup=True)")
+        window.wait_for("'VIEW_3D' in shown() and view()['region'].width > 200")
+        window.settle()
+        window.screenshot("another-file")
+        assert window.ask(f"{SESSION}.job is None")
+        assert not window.ask(SURFACES)
+        assert not window.ask("[c.name for c in bpy.data.collections if 'weightwalk' in c]")
     # And it goes on from there.
     build(window, checkpoint)
     window.screenshot("goes-on")
