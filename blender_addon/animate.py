@@ -177,7 +177,7 @@ def series_in_scene_steps(
 def grow_in_scene_steps(
     scene: bpy.types.Scene, earlier: Growing, step: Step, cache: Path
 ) -> Generator[Progress, None, Animation]:
-    """Append one more step to a series in a scene; see `core.animation.grown_steps`."""
+    """Append one more step to a series in a scene; see `core.produce.grown_steps`."""
     from .scene.series import extend_series_steps
 
     name = scene.name

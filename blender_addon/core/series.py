@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import CheckpointError, SeriesError
+from .kinship import Shapes, differences
 from .model import Progress
 from .plans import Skip
 from .readers import READERS, open_checkpoint, printable
@@ -23,7 +24,6 @@ FINAL = "final"
 TRAINER_STATE = "trainer_state.json"
 
 Kind = Literal["checkpoints", "snapshots", "list"]
-Shapes = Mapping[str, tuple[int, ...]]
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,15})")
 _SNAPSHOT = re.compile(r"step-(\d{1,15})\.safetensors")
@@ -332,24 +332,6 @@ def reason(error: CheckpointError, path: Path) -> str:
     for before in (f"{where}: ", f"{where}{os.sep}"):
         text = text.removeprefix(before)
     return text
-
-
-def differences(first: Shapes, other: Shapes) -> str:
-    """Say how two models differ that share less than half of their tensors, else ""."""
-    both = set(first.items()) & set(other.items())
-    if 2 * len(both) >= min(len(first), len(other)):
-        return ""
-    said = [f"of {len(first)} and {len(other)} tensors {len(both)} have the same name and shape"]
-    changed = [name for name in first if name in other and first[name] != other[name]]
-    for what, names in (
-        ("only the first has", [name for name in first if name not in other]),
-        ("only the second has", [name for name in other if name not in first]),
-        ("the shape differs of", changed),
-    ):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            said.append(f"{what} {', '.join(printable(name, 80) for name in names[:3])}{more}")
-    return "; ".join(said)
 
 
 def ordered(steps: Iterable[Step], kind: Kind) -> tuple[Step, ...]:

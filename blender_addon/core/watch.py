@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import CheckpointError, SeriesError
+from .kinship import Shapes, differences
 from .plans import Skip
 from .series import (
     FINAL,
@@ -16,9 +17,7 @@ from .series import (
     Kind,
     Run,
     Series,
-    Shapes,
     Step,
-    differences,
     locate,
     look,
     read_json,

@@ -45,7 +45,7 @@ def extend_series_steps(
     ----------
     scene : bpy.types.Scene
     animation : Animation
-        As `core.animation.grown_steps` returns it: all steps, the surfaces of the last one.
+        As `core.produce.grown_steps` returns it: all steps, the surfaces of the last one.
 
     Yields
     ------
