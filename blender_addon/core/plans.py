@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import SelectionError
 from .fields import Part, Plan
+from .flow.probe import refuse_probe
 from .pooling import Int64, cell_edges, matrix_shape
 from .readers import printable
 from .settings import FieldSettings, Selection
@@ -40,7 +41,10 @@ def select(checkpoint: Checkpoint, selection: Selection) -> tuple[list[Tensor], 
     ------
     SelectionError
         Nothing is left; the message says what is there.
+    CheckpointError
+        It is a probe file.
     """
+    refuse_probe(checkpoint)
     tensors = list(checkpoint.values())
     where = printable(checkpoint.path, 1000)
     for pattern in selection.patterns:

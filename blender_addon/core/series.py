@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import CheckpointError, SeriesError
+from .flow.probe import is_probe, refuse_probe
 from .kinship import Shapes, differences
 from .model import Progress
 from .plans import Skip
@@ -141,7 +142,7 @@ def find_series(targets: Sequence[str]) -> Series:
         A target is not there, there are less than two usable checkpoints, or two of them are of
         different models: fewer than half of the tensors are the same in name and shape.
     CheckpointError
-        The only target is a file that is no checkpoint.
+        The only target is a file that is no checkpoint, or a probe file.
     """
     return finish(find_series_steps(targets))
 
@@ -165,6 +166,9 @@ def find_series_steps(targets: Sequence[str]) -> Generator[Progress, None, Serie
             raise SeriesError(f"{both} are not of one training run: {apart}")
         steps.append(opened.step)
     if len(steps) < 2:
+        for step in steps:
+            with open_checkpoint(step.path) as checkpoint:
+                refuse_probe(checkpoint)
         raise SeriesError(_too_few(run, steps, skips))
     return Series(run.name, run.path, ordered(steps, run.kind), tuple(skips))
 
@@ -232,7 +236,7 @@ def _matching(pattern: str) -> list[str]:
     ]
     if not found:
         raise SeriesError(f"{printable(pattern, 1000)}: no checkpoint matches this pattern")
-    return sorted(found, key=_natural)
+    return sorted(found, key=natural)
 
 
 def _is_claimed(path: Path) -> bool:
@@ -242,7 +246,8 @@ def _is_claimed(path: Path) -> bool:
         return False
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return a key that puts names in the order that people expect: 9 before 10."""
     parts = re.split(r"(\d+)", text)
     return [(int(part[:300]), part) if part.isdecimal() else (-1, part) for part in parts]
 
@@ -323,7 +328,8 @@ def look(step: Step) -> Look:
         if told.isascii() and told.isdecimal() and len(told) < 16 and step.name != FINAL:
             step = replace(step, name=str(int(told)), number=int(told))
         shapes = {tensor.name: tensor.shape for tensor in checkpoint.values()}
-        return Look(step, shapes, VERSION_KEY in checkpoint.metadata)
+        whole = VERSION_KEY in checkpoint.metadata or is_probe(checkpoint)
+        return Look(step, shapes, whole)
 
 
 def reason(error: CheckpointError, path: Path) -> str:

@@ -150,7 +150,7 @@ def write_probe(path: Path, probe: Probe) -> None:
     OutputError
         With the system's reason.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors: dict[str, npt.NDArray[Any]] = {}
     for (prompt, output), layers in probe.values.items():
@@ -161,9 +161,10 @@ def write_probe(path: Path, probe: Probe) -> None:
         else:
             tensors |= {f"{name}/{i}": np.ascontiguousarray(a) for i, a in enumerate(kept)}
     try:
-        save_file(tensors, path, _metadata(probe.info))
-    except Exception as error:  # safetensors has an error of its own for a full disk
-        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', error)}") from error
+        # Not `save_file`, whose files only their owner can read.
+        path.write_bytes(save(tensors, _metadata(probe.info)))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _dtype(output: Output) -> npt.DTypeLike:
@@ -220,6 +221,13 @@ def read_probe(path: Path) -> Probe:
 def is_probe(file: Checkpoint) -> bool:
     """Return whether an opened file says that it is a probe."""
     return PROBE_KEY in file.metadata
+
+
+def refuse_probe(file: Checkpoint) -> None:
+    """Raise `CheckpointError` where weights are wanted, and an opened file is a probe."""
+    if is_probe(file):
+        what = "this is a probe file, without weights; `weightwalk flow` draws what is in it"
+        raise bad(file.path, what)
 
 
 def _info(file: Checkpoint) -> ProbeInfo:

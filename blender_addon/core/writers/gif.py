@@ -50,7 +50,10 @@ def pillow() -> Any:
 
 
 def write_gif(
-    path: Path, pictures: Sequence[Path], seconds: Sequence[float] | float
+    path: Path,
+    pictures: Sequence[Path],
+    seconds: Sequence[float] | float,
+    palette: UInt8 | None = None,
 ) -> Ticks[None]:
     """Write pictures as a GIF that plays forever.
 
@@ -65,6 +68,8 @@ def write_gif(
         All of one size.
     seconds : sequence of float or float
         How long each is seen.
+    palette : ndarray of uint8, shape (at most 255, 3), or None
+        The colours; None finds them in the pictures.
 
     Yields
     ------
@@ -84,7 +89,8 @@ def write_gif(
     if not pictures:
         raise WeightwalkError("there are no pictures to make a GIF of")
     each = np.broadcast_to(np.asarray(seconds, np.float64), len(pictures)).tolist()
-    palette = yield from _palette_steps(images, pictures)
+    if palette is None:
+        palette = yield from _palette_steps(images, pictures)
     try:
         with path.open("wb") as out:
             yield from _write(out.write, images, _Reel(images, pictures, each, palette), palette)

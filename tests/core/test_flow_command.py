@@ -1,0 +1,287 @@
+"""`weightwalk flow`: what it writes, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+from weightwalk.batch.cli import main
+from weightwalk.core.color import NONFINITE
+from weightwalk.core.flow.legend import ABOVE
+from weightwalk.core.flow.probe import Probe, write_probe
+
+from .flowing import probe_of, random_probe, write
+
+SCHEMA = json.loads(
+    (Path(__file__).resolve().parents[2] / "docs" / "flow.schema.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.fixture
+def command(capsys):
+    """Run the command in this process: a function of its arguments to (status, stdout, stderr)."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments):
+        status = main([str(a) for a in arguments])
+        return status, *capsys.readouterr()
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A run of three steps whose last two layers drift away in one direction."""
+    rng = np.random.default_rng(0)
+    first = random_probe(rng, 0)
+    drift = rng.standard_normal(20)
+    probes = [first]
+    for step, much in ((10, 2.0), (20, 8.0)):
+        values = {
+            key: tuple(np.float32(h + (i > 1) * much * drift) for i, h in enumerate(layers))
+            for key, layers in first.values.items()
+        }
+        probes.append(Probe(random_probe(rng, step).info, values))
+    write(tmp_path / "run", *probes)
+    return tmp_path / "run"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def report_in(folder):
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    jsonschema.validate(report, SCHEMA)
+    for file in report["files"]:
+        data = (folder / file["name"]).read_bytes()
+        assert (file["bytes"], file["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    return report
+
+
+def test_a_series_is_drawn_compared_and_told(command, series, tmp_path):
+    status, said, _ = command("flow", series, "--out", tmp_path / "out")
+    assert status == 0
+    names = {"flow.png", "flow.gif", "flow-difference.png", "flow-difference.gif", "flow-curve.png"}
+    assert set(contents(tmp_path / "out")) == names | {"report.json"}
+    with Image.open(tmp_path / "out" / "flow-difference.gif") as gif:
+        assert gif.n_frames == 2
+    report = report_in(tmp_path / "out")
+    assert "3 steps, 4 layers, 12 prompts" in said
+    assert "step 20 against step 0: departs at layer 2" in said
+    assert [each["departs"] for each in report["comparisons"]][-1] == 2
+    assert [step["label"] for step in report["steps"]] == ["step 0", "step 10", "step 20"]
+    assert report["units"]["of"] == "step 0"
+    assert report["difference"]["label"] == "step 20 − step 0"
+    curve = report["comparisons"][-1]["relative"]
+    assert curve["median"][0] == 0.0 < curve["median"][3]
+
+
+def test_a_gif_has_every_step_in_one_scale_and_holds_the_last(command, series, tmp_path):
+    assert command("flow", series, "--out", tmp_path / "out", "--seconds", "0.2")[0] == 0
+    with (
+        Image.open(tmp_path / "out" / "flow.gif") as gif,
+        Image.open(tmp_path / "out" / "flow.png") as png,
+    ):
+        assert (gif.n_frames, gif.size) == (3, png.size)
+        times = []
+        for i in range(3):
+            gif.seek(i)
+            times.append(gif.info["duration"])
+        last = np.asarray(gif.convert("RGB")).astype(int)
+        still = np.asarray(png)
+    assert times == [200, 200, 1000]
+    # A palette of 255 has not all of the map, but the reserved colours as they are.
+    assert np.abs(last - still).max() <= 12
+    above = (still == ABOVE).all(axis=-1)
+    assert above.any()
+    assert (last[above] == ABOVE).all()
+
+
+def test_one_file_gives_one_picture(command, tmp_path):
+    write_probe(tmp_path / "a.safetensors", probe_of([np.ones((2, 5)), np.eye(2, 5)]))
+    status, _, told = command("flow", tmp_path / "a.safetensors", "--out", tmp_path / "out")
+    assert status == 0
+    assert set(contents(tmp_path / "out")) == {"flow.png", "report.json"}
+    assert "layer 0" in told  # all ones: no σ
+    report = report_in(tmp_path / "out")
+    assert report["comparisons"] == []
+    assert report["difference"] is None
+
+
+def test_against_is_the_reference(command, series, tmp_path):
+    base = series / "step-0.safetensors"
+    last = series / "step-20.safetensors"
+    status, said, _ = command("flow", last, "--against", base, "--out", tmp_path / "out")
+    assert status == 0
+    assert "step 20 against step 0: departs at layer 2" in said
+    assert set(contents(tmp_path / "out")) == {
+        "flow.png", "flow-difference.png", "flow-curve.png", "report.json",
+    }  # fmt: skip
+    assert report_in(tmp_path / "out")["difference"]["units"]["of"] == "step 0"
+
+
+def test_the_classic_picture_is_bare(command, series, tmp_path):
+    probe = probe_of([np.random.default_rng(0).standard_normal((1, 4096))] * 32)
+    write_probe(tmp_path / "a.safetensors", probe)
+    chosen = ("--palette", "classic", "--out", tmp_path / "out")
+    assert command("flow", tmp_path / "a.safetensors", *chosen)[0] == 0
+    with Image.open(tmp_path / "out" / "flow.png") as image:
+        assert image.size == (512, 256)
+    assert report_in(tmp_path / "out")["scale"] is None
+    assert command("flow", series, *chosen, "--zoom", 3, "--width", 8)[0] == 0
+    with Image.open(tmp_path / "out" / "flow.gif") as image:
+        assert (image.size, image.n_frames) == ((24, 36), 3)
+
+
+def test_layers_of_other_sizes_nan_and_a_broken_step(command, tmp_path):
+    rng = np.random.default_rng(0)
+    steps = []
+    for number in range(3):
+        layers = [rng.standard_normal((4, 6)), rng.standard_normal((2, 12))]
+        layers[1][-1, 3] = np.nan if number else 0.0
+        steps.append(probe_of(layers, number))
+    paths = write(tmp_path / "run", *steps)
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    status, _, told = command("flow", tmp_path / "run", "--out", tmp_path / "out")
+    assert status == 3
+    assert "skipped step-1.safetensors" in told
+    assert "NaN in layers.1" in told
+    report = report_in(tmp_path / "out")
+    assert report["steps"][1]["nonfinite"] == 1
+    for name in ("flow.png", "flow-difference.png"):
+        with Image.open(tmp_path / "out" / name) as image:
+            assert (np.asarray(image) == NONFINITE[:3]).all(axis=-1).any()
+
+
+def test_the_same_request_gives_the_same_bytes(command, series, tmp_path):
+    for out in ("a", "b"):
+        assert command("flow", series, "--out", tmp_path / out, "--layout", "layers")[0] == 0
+    one, other = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert all(one[name] == other[name] for name in one if name != "report.json")
+
+
+@pytest.mark.bpy
+def test_a_movie_lasts_as_long_as_the_gif(command, series, tmp_path):
+    import bpy
+
+    chosen = ("--export", "mp4", "--seconds", "0.25", "--out", tmp_path)
+    assert command("flow", series, *chosen)[0] == 0
+    movie = bpy.data.movieclips.load(str(tmp_path / "flow.mp4"))
+    assert movie.frame_duration == round(24 * 7 * 0.25)
+    bpy.data.movieclips.remove(movie)
+
+
+def test_neither_torch_nor_blender_is_needed(series, tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['bpy'] = None;"
+        "import weightwalk.batch.cli as c;"
+        "bad = {'PIL', 'scipy', 'skimage'} & set(sys.modules); assert not bad, bad;"
+        "sys.exit(c.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "flow", str(series), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_movie_without_blender_is_refused_before_any_work(command, series, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bpy", None)
+    status, _, said = command("flow", series, "--out", tmp_path / "out", "--export", "mp4")
+    assert (status, len(said.splitlines())) == (2, 1)
+    assert "takes Blender" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--prompt", 13), "prompt 13"),
+        (("--prompt", 0), "from 1"),
+        (("--token", 1), "no token 1"),
+        (("--output", "mlp"), "no mlp"),
+        (("--width", 0), "width"),
+        (("--zoom", 65), "zoom"),
+        (("--scale", 0), "scale"),
+        (("--export", "bmp"), "bmp"),
+        (("--export", ""), "no format"),
+        (("--name", "a/b"), "name"),
+        (("--reference", "nothing.safetensors"), "nothing.safetensors"),
+        (("--against", "nothing.safetensors"), "nothing.safetensors"),
+    ],
+)
+def test_bad_requests_end_with_2_one_sentence_and_no_file(
+    command, series, tmp_path, arguments, words
+):
+    status, said, told = command("flow", series, "--out", tmp_path / "out", *arguments)
+    lines = [line for line in told.splitlines() if line.startswith("weightwalk: ")]
+    assert (status, said, len(lines)) == (2, "", 1)
+    assert words in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["gif", "mp4"])
+def test_one_step_does_not_move(command, series, tmp_path, kind):
+    file = series / "step-0.safetensors"
+    status, _, told = command("flow", file, "--out", tmp_path / "out", "--export", kind)
+    assert (status, len(told.splitlines())) == (2, 1)
+    assert "one step" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_probes_of_other_models_weights_and_folders_that_cannot_be(command, series, tmp_path):
+    out = tmp_path / "out"
+    other = tmp_path / "other.safetensors"
+    write_probe(other, probe_of([np.ones((1, 3))]))
+    weights = tmp_path / "model.safetensors"
+    save_file({"w": np.ones((3, 3), np.float32)}, weights)
+    file = tmp_path / "file"
+    file.touch()
+    first = series / "step-0.safetensors"
+    for arguments, words in (
+        ((first, other), "other.safetensors"),
+        ((first, "--against", other), "cannot be compared"),
+        ((first, "--reference", weights), "no probe file"),
+        ((weights,), "no probe file"),
+        ((first, "--out", file), "cannot write"),
+    ):
+        status, _, told = command("flow", "--out", out, *arguments)
+        assert (status, len(told.splitlines())) == (2, 1)
+        assert words in told
+        assert not out.exists()
+
+
+def test_what_shows_weights_sends_probes_here(command, series, tmp_path):
+    for name, target in (("mesh", series / "step-0.safetensors"), ("animate", series),
+                         ("animate", series / "step-0.safetensors")):  # fmt: skip
+        status, _, told = command(name, target, "--out", tmp_path / "out")
+        assert (status, len(told.splitlines())) == (2, 1)
+        assert "`weightwalk flow`" in told
+        assert not (tmp_path / "out").exists()
+    status, said, _ = command("inspect", series / "step-0.safetensors")
+    assert (status, "prompt/0/hidden" in said) == (0, True)
+
+
+def test_the_schema_describes_every_key():
+    def objects(schema):
+        if isinstance(schema, dict):
+            if "properties" in schema and "type" in schema:
+                yield schema
+            for value in schema.values():
+                yield from objects(value)
+
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    for found in objects(SCHEMA):
+        assert found["additionalProperties"] is False
+        assert set(found["required"]) == set(found["properties"])
+        assert all("description" in value for value in found["properties"].values())
