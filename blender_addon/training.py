@@ -1,7 +1,11 @@
-"""Snapshots of the weights while a model learns, for `weightwalk animate`.
+"""What a model's weights and its layers' outputs are while it learns.
 
->>> from weightwalk.training import SnapshotCallback
->>> trainer = Trainer(model, arguments, callbacks=[SnapshotCallback("snapshots", every=50)])
+For `weightwalk animate` and `weightwalk flow`:
+
+>>> from weightwalk.training import FlowCallback, SnapshotCallback
+>>> snapshots = SnapshotCallback("snapshots", every=50)
+>>> probes = FlowCallback("probes", tokenizer, every=50)
+>>> trainer = Trainer(model, arguments, callbacks=[snapshots, probes])
 
 It needs transformers and torch, and neither Blender nor a particular Python.
 """
@@ -11,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +25,9 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from .core.errors import MissingDependencyError, SettingsError
+from .core.errors import MissingDependencyError, SettingsError, WeightwalkError
+from .core.flow.probe import Output, write_probe
+from .core.flow.settings import DEFAULT_PROMPTS, check_probing
 from .core.pooling import cell_edges, matrix_shape, pool
 from .core.settings import Pooling
 from .core.snapshot import (
@@ -45,31 +51,16 @@ except ImportError:
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SnapshotCallback"]
+__all__ = ["FlowCallback", "SnapshotCallback"]
 
 _logger = logging.getLogger(__name__)
 
 
-class SnapshotCallback(TrainerCallback):
+class _EveryCallback(TrainerCallback):
     """Writes ``step-<N>.safetensors`` at the start, every so many steps, and at the end.
 
     Only the first process writes. An error, and parameters that are sharded over processes (FSDP,
-    ZeRO-3), are logged once; from then on it is quiet, and the training goes on. Weights that are
-    tied are written once, in their own dtype.
-
-    Parameters
-    ----------
-    directory : str or path-like
-        Made when it is not there. A ``config.json`` beside the snapshots tells the model's heads.
-    every : int
-        Steps of the optimizer from one snapshot to the next.
-    tensors : sequence of str
-        Shell patterns over names as in the model's ``state_dict``; none for all tensors.
-    grid : (int, int) or None
-        Rows and columns to which a larger tensor is pooled, seen as a matrix; None writes all
-        entries. The metadata keep the standard deviation of the whole tensor.
-    pool : {"rms", "absmax", "mean"}
-        How the entries under a cell become one value; "rms" loses the sign that deltas need.
+    ZeRO-3), are logged once; from then on it is quiet, and the training goes on.
 
     Attributes
     ----------
@@ -77,47 +68,38 @@ class SnapshotCallback(TrainerCallback):
         Time that it has taken from the training so far.
     """
 
-    def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        every: int = 100,
-        tensors: tuple[str, ...] | list[str] = (),
-        grid: tuple[int, int] | None = None,
-        pool: Pooling = "rms",
-    ) -> None:
-        if every < 1:
-            raise SettingsError(f"every: {every} is less than 1 step")
-        if isinstance(tensors, str):
-            raise SettingsError(f"tensors: {tensors!r} is one text; give a list of patterns")
-        if grid is not None and (
-            not isinstance(grid, tuple | list) or len(grid) != 2 or min(grid) < 1
-        ):
-            raise SettingsError(f"grid: {grid} is not rows and columns, each at least 1")
-        if pool not in get_args(Pooling):
-            raise SettingsError(f"pool: {pool!r} is not one of {', '.join(get_args(Pooling))}")
+    writes = "files"  # for people
+
+    def __init__(self, directory: str | os.PathLike[str], every: int | Sequence[int]) -> None:
+        steps = (every,) if isinstance(every, int) else tuple(every)
+        for step in steps:
+            if step < 1:
+                raise SettingsError(f"every: {step} is less than 1 step")
         self.directory = Path(directory)
-        self.every = every
-        self.tensors = tuple(tensors)
-        self.grid = grid
-        self.pool: Pooling = pool
+        self.every = every if isinstance(every, int) else steps
         self.seconds = 0.0
         self._quiet = False
         self._last: int | None = None
         self._run = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the weights before the first step."""
+        """Write before the first step."""
         self._last = None
         self._safely(state, lambda: self._begin(kwargs["model"], state.global_step))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the weights if it is time."""
-        if state.global_step % self.every == 0:
-            self._safely(state, lambda: self._write(kwargs["model"], state.global_step))
+        """Write if it is time."""
+        step: int = state.global_step
+        if step in self.every if isinstance(self.every, tuple) else step % self.every == 0:
+            self._safely(state, lambda: self._write(kwargs["model"], step))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the weights after the last step."""
+        """Write after the last step."""
         self._safely(state, lambda: self._end(kwargs["model"], state.global_step))
+
+    def _put(self, model: torch.nn.Module, step: int, path: Path) -> None:
+        """Write what is to be seen of a model into a file."""
+        raise NotImplementedError
 
     def _safely(self, state: Any, work: Callable[[], None]) -> None:
         """Do some work that must not end the training, if it is this process's."""
@@ -127,12 +109,15 @@ class SnapshotCallback(TrainerCallback):
         try:
             work()
         except Exception as error:  # whatever it is, the training matters more
-            self._stop(f"{type(error).__name__}: {error}")
+            told = str(error) if isinstance(error, WeightwalkError) else ""
+            self._stop(told or f"{type(error).__name__}: {error}")
         self.seconds += perf_counter() - begin
 
     def _stop(self, why: str) -> None:
         self._quiet = True
-        _logger.warning("from here on no snapshots are written to %s: %s", self.directory, why)
+        _logger.warning(
+            "from here on no %s are written to %s: %s", self.writes, self.directory, why
+        )
 
     def _begin(self, model: torch.nn.Module, step: int) -> None:
         if why := _sharded(model):
@@ -143,7 +128,7 @@ class SnapshotCallback(TrainerCallback):
         if not self._run:
             # Who reads the folder later leaves out what an earlier training wrote into it.
             self._run = uuid4().hex
-        config: Any = getattr(getattr(model, "module", model), "config", None)
+        config: Any = getattr(_bare(model), "config", None)
         if hasattr(config, "to_json_string"):
             self._replace("config.json", config.to_json_string())
         self._mark(step, ended=False)
@@ -174,26 +159,80 @@ class SnapshotCallback(TrainerCallback):
         temporary.replace(self.directory / name)
 
     def _write(self, model: torch.nn.Module, step: int) -> None:
-        """Write a snapshot under another name, and rename it when it is complete."""
-        from safetensors.torch import save_file
-
+        """Write a file under another name, and rename it when it is complete."""
         if step == self._last:
             return
-        notes: dict[str, PooledNote] = {}
-        kept = {name: self._kept(name, value, notes) for name, value in self._chosen(model)}
-        if not kept:
-            self._stop(f"no tensor of the model matches {', '.join(self.tensors)}")
-            return
-        metadata = {"format": "pt", STEP_KEY: str(step), VERSION_KEY: "1", RUN_KEY: self._run}
-        if notes:
-            metadata[POOLED_KEY] = pooled_text(notes)
         temporary = self.directory / f".step-{step}.{os.getpid()}"
         try:
-            save_file(kept, temporary, metadata)
+            self._put(model, step, temporary)
             temporary.replace(self.directory / f"step-{step}.safetensors")
         finally:
             temporary.unlink(missing_ok=True)
         self._last = step
+
+
+class SnapshotCallback(_EveryCallback):
+    """Writes the weights at the start, every so many steps, and at the end.
+
+    Only the first process writes. An error, and parameters that are sharded over processes (FSDP,
+    ZeRO-3), are logged once; from then on it is quiet, and the training goes on. Weights that are
+    tied are written once, in their own dtype.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        For ``step-<N>.safetensors``; made when it is not there. A ``config.json`` beside them tells
+        the model's heads.
+    every : int or sequence of int
+        Steps of the optimizer from one snapshot to the next, or after which steps.
+    tensors : sequence of str
+        Shell patterns over names as in the model's ``state_dict``; none for all tensors.
+    grid : (int, int) or None
+        Rows and columns to which a larger tensor is pooled, seen as a matrix; None writes all
+        entries. The metadata keep the standard deviation of the whole tensor.
+    pool : {"rms", "absmax", "mean"}
+        How the entries under a cell become one value; "rms" loses the sign that deltas need.
+
+    Attributes
+    ----------
+    seconds : float
+        Time that it has taken from the training so far.
+    """
+
+    writes = "snapshots"
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        every: int | Sequence[int] = 100,
+        tensors: tuple[str, ...] | list[str] = (),
+        grid: tuple[int, int] | None = None,
+        pool: Pooling = "rms",
+    ) -> None:
+        super().__init__(directory, every)
+        if isinstance(tensors, str):
+            raise SettingsError(f"tensors: {tensors!r} is one text; give a list of patterns")
+        if grid is not None and (
+            not isinstance(grid, tuple | list) or len(grid) != 2 or min(grid) < 1
+        ):
+            raise SettingsError(f"grid: {grid} is not rows and columns, each at least 1")
+        if pool not in get_args(Pooling):
+            raise SettingsError(f"pool: {pool!r} is not one of {', '.join(get_args(Pooling))}")
+        self.tensors = tuple(tensors)
+        self.grid = grid
+        self.pool: Pooling = pool
+
+    def _put(self, model: torch.nn.Module, step: int, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        notes: dict[str, PooledNote] = {}
+        kept = {name: self._kept(name, value, notes) for name, value in self._chosen(model)}
+        if not kept:
+            raise SettingsError(f"no tensor of the model matches {', '.join(self.tensors)}")
+        metadata = {"format": "pt", STEP_KEY: str(step), VERSION_KEY: "1", RUN_KEY: self._run}
+        if notes:
+            metadata[POOLED_KEY] = pooled_text(notes)
+        save_file(kept, path, metadata)
 
     def _chosen(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the tensors to be written under the names of the model itself, each once."""
@@ -231,6 +270,81 @@ class SnapshotCallback(TrainerCallback):
         return torch.from_numpy(cells[0] if rows == 1 else cells)
 
 
+class FlowCallback(_EveryCallback):
+    """Probes fixed prompts at the start, every so many steps, and at the end.
+
+    The training goes on as if it was not there: weights become the same to the last bit. Only the
+    first process probes. An error, and parameters that are sharded over processes (FSDP, ZeRO-3),
+    are logged once; from then on it is quiet.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        For ``step-<N>.safetensors``, which are probe files: a folder for itself, made when it is
+        not there.
+    tokenizer : callable
+        The model's; of a processor, its tokenizer is taken.
+    prompts : sequence of str
+    every : int or sequence of int
+        Steps of the optimizer from one probe to the next, or after which steps.
+    token : "last", "all" or int
+        Which tokens are kept; an index may be negative.
+    outputs : sequence of str
+        "hidden", and besides "attention", "mlp", "router" or "router_weight".
+    layers_path : str
+        The list of layers in the model, such as "model.layers"; "" to find it.
+
+    Attributes
+    ----------
+    seconds : float
+        Time that it has taken from the training so far.
+    """
+
+    writes = "probes"
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        tokenizer: Any,
+        prompts: Sequence[str] = DEFAULT_PROMPTS,
+        every: int | Sequence[int] = 100,
+        *,
+        token: str | int = "last",
+        outputs: Sequence[Output] = ("hidden",),
+        layers_path: str = "",
+    ) -> None:
+        from transformers import ProcessorMixin
+
+        super().__init__(directory, every)
+        a_processor = isinstance(tokenizer, ProcessorMixin)
+        self.tokenizer = getattr(tokenizer, "tokenizer", None) if a_processor else tokenizer
+        if not callable(self.tokenizer):
+            raise SettingsError("tokenizer: there is none, and prompts have to be cut into tokens")
+        if isinstance(prompts, str):
+            raise SettingsError(f"prompts: {prompts!r} is one text; give a list of prompts")
+        if not prompts:
+            raise SettingsError("prompts: there are none")
+        for number, prompt in enumerate(prompts, 1):
+            if not prompt.strip():
+                raise SettingsError(f"prompt {number} is empty")
+        check_probing(token, tuple(outputs))
+        self.prompts = tuple(prompts)
+        self.token = token
+        self.outputs = tuple(outputs)
+        self.layers_path = layers_path
+
+    def _put(self, model: torch.nn.Module, step: int, path: Path) -> None:
+        from .probing import probe
+
+        bare = _bare(model)
+        loaded_from = str(getattr(getattr(bare, "config", None), "name_or_path", ""))
+        probed = probe(
+            bare, self.tokenizer, self.prompts, token=self.token, outputs=self.outputs,
+            layers_path=self.layers_path, name=Path(loaded_from).name, step=step, run=self._run,
+        )  # fmt: skip
+        write_probe(path, probed)
+
+
 class _Flat:
     """An array as `pool` reads it."""
 
@@ -240,6 +354,13 @@ class _Flat:
 
     def flat(self, start: int, stop: int, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         return self._entries[start:stop].astype(dtype)
+
+
+def _bare(model: torch.nn.Module) -> Any:
+    """Return a model out of what wraps it: to call the wrapper, all processes are needed."""
+    for name in ("module", "_orig_mod") * 2:  # DistributedDataParallel, torch.compile
+        model = getattr(model, name, model)
+    return model
 
 
 def _sharded(model: torch.nn.Module) -> str:
