@@ -21,7 +21,7 @@ from ..core import settings as s
 from ..core.errors import SettingsError, WeightwalkError
 from ..core.text import printable
 from ..version import VERSION
-from . import animate
+from . import animate, flow, probe
 from .arguments import (
     add_cut,
     add_field,
@@ -136,7 +136,13 @@ def _parser() -> argparse.ArgumentParser:
     film = commands.add_parser("animate", help="turn a training run into an animation")
     animate.add_arguments(film)
     film.set_defaults(run=animate.run)
-    for command in (inspect, mesh, film):
+    picture = commands.add_parser("flow", help="draw what the layers of a model put out")
+    flow.add_arguments(picture)
+    picture.set_defaults(run=flow.run)
+    asking = commands.add_parser("probe", help="ask a model what its layers put out, and draw it")
+    probe.add_arguments(asking)
+    asking.set_defaults(run=probe.run)
+    for command in (inspect, mesh, film, picture, asking):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

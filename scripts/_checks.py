@@ -66,9 +66,11 @@ def lint(every: bool) -> list[str]:
     """Read the code: ruff and mypy."""
     python = ROOT / ".venv" / "bin" / "python"
     run(python, "-m", "ruff", "check", ".")
-    packages = ["-p", "weightwalk.core", "-p", "weightwalk.batch", "-m", "weightwalk.pipeline"]
-    for name in ("animate", "film", "files", "refine"):
-        packages += ["-m", f"weightwalk.{name}"]
+    packages = [f"-p=weightwalk.{name}" for name in ("core", "batch", "probing")]
+    packages += [
+        f"-m=weightwalk.{name}"
+        for name in ("pipeline", "animate", "film", "files", "flow", "refine")
+    ]
     run(python, "-m", "mypy", *packages)
     return []
 

@@ -56,9 +56,12 @@ def test_what_lies_in_the_zip(build, platform):
         # Blender runs the folder as bl_ext.<repository>.weightwalk, so all that is in it is found
         # from there only: nothing imports it by name, and nothing but it is in the zip.
         folders = {name.split("/")[0] for name in names if "/" in name}
-        assert folders == {"core", "scene", "ui", "wheels"}
+        assert folders == {"core", "probing", "scene", "ui", "wheels"}
         files = {name for name in names if "/" not in name}
-        modules = {"__init__", "animate", "film", "files", "pipeline", "quiet", "refine", "version"}
+        modules = {
+            "__init__", "animate", "drawing", "film", "files", "flow", "pipeline", "quiet",
+            "refine", "version",
+        }  # fmt: skip
         assert files == {"LICENSE", "blender_manifest.toml", *(f"{name}.py" for name in modules)}
         for name in (n for n in names if n.endswith(".py")):
             for node in ast.walk(ast.parse(archive.read(name))):

@@ -1,0 +1,396 @@
+"""`weightwalk probe`: a model on disk becomes files, all of them or none, or one sentence."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+from weightwalk.batch.cli import main
+from weightwalk.core.flow.probe import Probe, read_probe
+
+from .small_models import TEXT, WORDS, change_config, make, picture, quiet_import, save, words
+
+pytestmark = pytest.mark.probe
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run the command in this process, cut off from any network."""
+    noise = quiet_import().logging
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        # As loud as they are for a person.
+        noise.set_verbosity_warning()
+        noise.enable_progress_bar()
+        status = main(["probe", *map(str, arguments)])
+        assert (noise.get_verbosity(), noise.is_progress_bar_enabled()) == (noise.WARNING, True)
+        quiet_import()
+        return status, *capsys.readouterr()
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("llama", tmp_path_factory.mktemp("models") / "small-llama", "AutoModelForCausalLM")
+
+
+def refused(run: Run, out: Path, *arguments: object, status: int = 2) -> str:
+    """Return the one sentence with which the command ends; nothing is left behind."""
+    found, said, error = run(*arguments, "--out", out)
+    assert found == status, error
+    lines = [
+        line for line in error.splitlines() if not line.startswith(("model:", "probe:", "files:"))
+    ]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("weightwalk: ")
+    assert "Traceback" not in error + said
+    assert len(lines[0]) < 800
+    assert not out.exists()
+    return lines[0]
+
+
+def taken(kind: str, folder: Path, **options: Any) -> Probe:
+    """Return what the same model gives when it is in memory."""
+    from weightwalk.probing import probe
+
+    return probe(make(kind), words(), [TEXT], **options)
+
+
+# --- what is written --------------------------------------------------------------------------
+
+
+def test_a_model_becomes_files(run: Run, llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    status, said, error = run(
+        llama, "--prompt", TEXT, "--token", "all", "--outputs", "attention,mlp", "--out", out
+    )
+    assert status == 0, error
+    assert "small-llama: 1 step, 3 layers, 1 prompt" in said
+    assert {line.partition(":")[0] for line in error.splitlines()} <= {
+        "model", "probe", "files", "pictures",
+    }  # fmt: skip
+    assert {file.name for file in out.iterdir()} == {
+        "probe.safetensors", "flow.png", "report.json",
+    }  # fmt: skip
+    Image.open(out / "flow.png").verify()
+    found = read_probe(out / "probe.safetensors")
+    expected = taken("llama", llama, token="all", outputs=("attention", "mlp"))
+    assert found.info.model == "small-llama"
+    assert found.info.architecture == "LlamaModel"
+    assert set(found.info.versions) == {"weightwalk", "torch", "transformers"}
+    assert found.info.prompts == expected.info.prompts
+    for output in ("hidden", "attention", "mlp"):
+        np.testing.assert_array_equal(found.layers(0, output), expected.layers(0, output))  # type: ignore[arg-type]
+
+
+def test_prompts_of_a_file_and_of_ours(run: Run, llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\ufeffthe cat\n\na mat and a cat\r\n", encoding="utf-8")
+    assert run(llama, "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "two")[0] == 0
+    with safe_open(tmp_path / "two" / "probe.safetensors", "numpy") as file:
+        assert set(file.keys()) == {"prompt/0/hidden", "prompt/1/hidden"}
+        texts = [prompt["text"] for prompt in json.loads(file.metadata()["prompts"])]
+        assert texts == ["the cat", "a mat and a cat"]
+    assert run(llama, "--out", tmp_path / "ours")[0] == 0
+    assert len(read_probe(tmp_path / "ours" / "probe.safetensors").info.prompts) == 16
+
+
+def test_a_commit_out_of_a_hubs_cache(run: Run, llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models--org--name" / "snapshots" / ("0123456789" * 4)
+    folder.mkdir(parents=True)
+    for file in llama.iterdir():
+        (folder / file.name).symlink_to(file)
+    assert run(folder, "--prompt", TEXT, "--out", tmp_path / "out")[0] == 0
+    info = read_probe(tmp_path / "out" / "probe.safetensors").info
+    assert (info.model, info.revision) == ("org/name", "0123456789" * 4)
+
+
+def test_images(run: Run, tmp_path: Path) -> None:
+    folder = save("vit", tmp_path / "eye")
+    image = picture(tmp_path / "noise.png")
+    assert run(folder, "--image", image, "--token", "all", "--out", tmp_path / "out")[0] == 0
+    found = read_probe(tmp_path / "out" / "probe.safetensors")
+    assert found.info.prompts[0].tokens[:2] == ("class", "patch 0,0")
+    assert found.layers()[0].shape == (17, 16)
+
+
+def test_two_models_and_the_files_they_leave(run: Run, llama: Path, tmp_path: Path) -> None:
+    other = save("llama", tmp_path / "tuned", rms_norm_eps=0.1)
+    first = tmp_path / "first"
+    status, said, error = run(
+        other, "--against", llama, "--prompt", TEXT, "--token", "-2", "--out", first
+    )
+    assert status in {0, 3}, error
+    assert "small-llama" in said
+    names = {file.name for file in first.iterdir()}
+    assert {"probe.safetensors", "against.safetensors", "flow-difference.png"} <= names
+    assert read_probe(first / "against.safetensors").info.model == "small-llama"
+    # A probe file stands for its model on either side, with its prompts and its tokens.
+    for name, pair in {
+        "file against model": (first / "probe.safetensors", llama),
+        "model against file": (other, first / "against.safetensors"),
+    }.items():
+        out = tmp_path / name
+        assert run(pair[0], "--against", pair[1], "--out", out)[0] in {0, 3}
+        for file in ("probe.safetensors", "against.safetensors"):
+            again, before = read_probe(out / file), read_probe(first / file)
+            assert again.info == before.info
+            np.testing.assert_array_equal(again.layers(), before.layers())
+
+
+# --- GGUF -------------------------------------------------------------------------------------
+
+
+def write_gguf(path: Path, *, odd: bool = False, architecture: str = "llama") -> Path:
+    """Write the small Llama as a GGUF file, in float32; `odd` adds a type that is not converted."""
+    import gguf
+
+    model = make("llama", "AutoModelForCausalLM")
+    names = {
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+        "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output",
+        "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
+        "embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output",
+    }  # fmt: skip
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(64)
+    writer.add_embedding_length(16)
+    writer.add_block_count(3)
+    writer.add_feed_forward_length(24)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_rope_dimension_count(8)
+    writer.add_layer_norm_rms_eps(model.config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(16)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([*WORDS, "c", "t", "ca", "at"])
+    writer.add_token_merges(["c a"])
+    writer.add_bos_token_id(2)
+    writer.add_eos_token_id(2)
+    for name, tensor in model.state_dict().items():
+        parts = name.split(".")
+        layer = f"blk.{parts[2]}." if "layers" in parts else ""
+        array = tensor.numpy()
+        if parts[-2] in {"q_proj", "k_proj"}:  # as llama.cpp has them
+            array = array.reshape(2, 2, 4, 16).swapaxes(1, 2).reshape(16, 16)
+        writer.add_tensor(f"{layer}{names[parts[-2]]}.weight", np.ascontiguousarray(array))
+    if odd:
+        writer.add_tensor("odd.weight", np.zeros((4, 32), np.int8))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_gguf_file(run: Run, tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "small.gguf")
+    status, said, error = run(file, "--prompt", "cat", "--out", tmp_path / "out")
+    assert status == 0, error
+    assert "small: 1 step, 3 layers" in said
+    found = read_probe(tmp_path / "out" / "probe.safetensors")
+    assert found.info.model_type == "llama"
+    # By the same numbers of tokens the model of which the file was made gives the same.
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file="small.gguf")
+    ids = torch.tensor([tokenizer("cat")["input_ids"]])
+    with torch.no_grad():
+        states = make("llama")(input_ids=ids, output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(found.layers()[0], states[1][0, -1:].numpy(), atol=1e-5)
+    # The folder that holds but this file stands for it.
+    assert run(tmp_path, "--prompt", "cat", "--out", tmp_path / "again")[0] == 0
+
+
+def test_gguf_files_that_cannot_be_used(run: Run, tmp_path: Path) -> None:
+    odd = write_gguf(tmp_path / "odd.gguf", odd=True)
+    said = refused(run, tmp_path / "out", odd)
+    assert "tensors of the type I8, which transformers does not convert" in said
+    whole = odd.read_bytes()
+    for size in (3, 40, 500, len(whole) // 2):
+        (tmp_path / "cut.gguf").write_bytes(whole[:size])
+        assert "cut.gguf" in refused(run, tmp_path / "out", tmp_path / "cut.gguf")
+    unknown = write_gguf(tmp_path / "unknown.gguf", architecture="walrus")
+    assert "walrus is not supported" in refused(run, tmp_path / "out", unknown)
+    said = refused(run, tmp_path / "out", tmp_path)
+    assert "there are 3 GGUF files here; give one of: cut.gguf" in said
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--prompt", ""], "prompt 1 is empty"),
+        (["--prompt", "the", "--prompts", "p.txt"], "--prompt or --prompts"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt: No such file"),
+        (["--prompt", TEXT, "--token", "9"], "no token 9 in prompt 1, which has 6 tokens"),
+        (["--token", "first"], "'first' is not last, all or a number"),
+        (["--outputs", "heads"], "'heads' is not one of attention, mlp, router"),
+        (["--outputs", "router"], "no router was found in LlamaDecoderLayer"),
+        (["--layers-path", "h"], "h is no list of modules"),
+        (["--image", "nowhere.png"], "nowhere.png: there is no such file"),
+        (["--export", "mp4"], "does not move"),
+        (["--against", "nowhere"], "nowhere: there is no such file or folder"),
+    ],
+)
+def test_bad_arguments(
+    run: Run, llama: Path, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    assert says in refused(run, tmp_path / "out", llama, *arguments)
+
+
+def without_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+def cut(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def without_a_layer(folder: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    file = folder / "model.safetensors"
+    save_file({n: t for n, t in load_file(file).items() if "layers.1.mlp" not in n}, file)
+
+
+def of_other_sizes(folder: Path) -> None:
+    change_config(folder, hidden_size=32)
+
+
+def too_large(folder: Path) -> None:
+    """Write a file of 4 TB that takes no room on the disk."""
+    header = {"w": {"dtype": "F16", "shape": [1 << 41], "data_offsets": [0, 1 << 42]}}
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + (1 << 42))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no tokenizer": (without_tokenizer, "there is no tokenizer here"),
+    "a damaged tokenizer": (
+        lambda f: (f / "tokenizer.json").write_text("{"),
+        "the tokenizer cannot be loaded",
+    ),
+    "no config": (lambda f: (f / "config.json").unlink(), "no config.json here"),
+    "no JSON": (lambda f: (f / "config.json").write_text("{]"), "config.json: it is not JSON"),
+    "unknown": (lambda f: change_config(f, model_type="walrus"), "of the type walrus"),
+    "no type": (lambda f: change_config(f, model_type=None), "does not say of which model_type"),
+    "nonsense": (lambda f: change_config(f, num_hidden_layers="x\x1b"), "cannot be loaded"),
+    "remote code": (
+        lambda f: change_config(f, auto_map={"AutoModel": "code.Model"}),
+        "run only with --trust-remote-code",
+    ),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "no .safetensors file here"),
+    "cut": (cut, "the file was cut"),
+    "a layer less": (without_a_layer, "3 weights of the layers are not in it"),
+    "other sizes": (of_other_sizes, "has the shape (16, 16), and its config says (16, 32)"),
+    "too large": (too_large, "takes 8.8 TB as float32, and "),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_models(run: Run, tmp_path: Path, name: str) -> None:
+    damage, says = DAMAGES[name]
+    folder = save("llama", tmp_path / "model")
+    damage(folder)
+    said = refused(run, tmp_path / "out", folder, "--prompt", TEXT)
+    assert says in said
+    assert said.isprintable()
+
+
+def test_code_in_the_folder_runs_when_it_is_trusted(run: Run, tmp_path: Path) -> None:
+    folder = save("llama", tmp_path / "model")
+    mark = tmp_path / "ran"
+    (folder / "code.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\n"
+        "from transformers import LlamaConfig, LlamaModel\n"
+        "class Config(LlamaConfig):\n    model_type = 'walrus'\n"
+        "class Model(LlamaModel):\n    config_class = Config\n"
+    )
+    mapped = {"AutoConfig": "code.Config", "AutoModel": "code.Model"}
+    change_config(folder, model_type="walrus", auto_map=mapped)
+    refused(run, tmp_path / "out", folder)
+    assert not mark.exists()
+    status, _, error = run(
+        folder, "--prompt", TEXT, "--trust-remote-code", "--out", tmp_path / "out"
+    )
+    assert status == 0, error
+    assert mark.exists()
+
+
+def test_texts_for_eyes_and_images_for_readers(run: Run, llama: Path, tmp_path: Path) -> None:
+    eye, image = save("vit", tmp_path / "eye"), picture(tmp_path / "noise.png")
+    assert "eye takes images (--image)" in refused(run, tmp_path / "out", eye)
+    assert "takes texts (--prompt)" in refused(run, tmp_path / "out", llama, "--image", image)
+
+
+def test_prompts_that_are_cut_differently(run: Run, llama: Path, tmp_path: Path) -> None:
+    other = save("llama", tmp_path / "other")
+    path = other / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"]["cats"] = content["model"]["vocab"].pop("cat")
+    path.write_text(json.dumps(content))
+    said = refused(run, tmp_path / "out", other, "--against", llama, "--prompt", TEXT)
+    assert "prompt 1 is another one, or is cut into other tokens" in said
+    deep = save("llama", tmp_path / "deep", num_hidden_layers=4)
+    said = refused(run, tmp_path / "out", deep, "--against", llama, "--prompt", TEXT)
+    assert "4 layers and 3 layers" in said
+
+
+def test_a_probe_file_has_its_prompts(run: Run, llama: Path, tmp_path: Path) -> None:
+    assert run(llama, "--prompt", TEXT, "--out", tmp_path / "one")[0] == 0
+    file = tmp_path / "one" / "probe.safetensors"
+    assert "has its prompts already" in refused(run, tmp_path / "out", file, "--prompt", "cat")
+    weights = llama / "model.safetensors"
+    assert "these are weights alone" in refused(run, tmp_path / "out", weights)
+    file.write_bytes(file.read_bytes()[:-4])
+    assert "the file was cut" in refused(run, tmp_path / "out", file)
+
+
+def test_a_model_that_fails(run: Run, tmp_path: Path) -> None:
+    """Work that fails is not bad input: the status says so."""
+    folder = save("llama", tmp_path / "model")
+    (folder / "code.py").write_text(
+        "from transformers import LlamaModel\n"
+        "class Model(LlamaModel):\n"
+        "    def forward(self, input_ids=None, **_):\n"
+        "        raise ValueError('broken on purpose')\n"
+    )
+    change_config(folder, auto_map={"AutoModel": "code.Model"})
+    asked = (folder, "--prompt", TEXT, "--trust-remote-code")
+    said = refused(run, tmp_path / "out", *asked, status=1)
+    assert said == "weightwalk: the model fails on prompt 1: broken on purpose"
+
+
+@pytest.mark.model
+def test_a_real_model_without_tokenizer(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    said = refused(run, tmp_path / "out", model_folder)
+    assert "all-MiniLM-L6-v2: there is no tokenizer here" in said
