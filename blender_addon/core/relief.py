@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,21 @@ Int32 = npt.NDArray[np.int32]
 UInt8 = npt.NDArray[np.uint8]
 
 DEPTH = 0.9  # metres, of what has the last colour of the scale
+
+
+class Sheet(Protocol):
+    """What has a shape for each step, and the same faces at all of them."""
+
+    @property
+    def part(self) -> MeshPart:
+        """The sheet at height 0, in metres."""
+
+    @property
+    def cells(self) -> Int32:
+        """Flat index of the cell that each vertex shows, shape (n,)."""
+
+    def offsets(self, step: int) -> Float32:
+        """Return how far each vertex is moved at a step, shape (n, 3), in metres."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,10 +27,11 @@ from ..core.settings import FieldKind
 from ..core.stages import told
 from . import compat
 from .camera import overview
+from .flow_ground import settle
 from .labels import Ink, Legend, Subject, legend, plates, signs, subjects
 from .material import glowing_material, plain_material, surface_material
 from .mesh import COLOR, INDEX, MARK, RUN, Attribute, new_mesh, new_object, surface_steps
-from .ours import find_root, materials_of, run_of
+from .ours import find_root, materials_of, run_of, stands
 from .swap import Made, swap
 
 __all__ = ["View", "build_steps", "clear", "corners_of", "find_root", "toward"]
@@ -226,14 +227,15 @@ def stand_steps(
         yield Progress("scene", 1, 1, "all into place")
         shot = overview(points, np.array(view.toward), view.aspect)
         stage = made.group("Stage", root)
-        stage.objects.link(made.keep(_floor(points, shot.far, materials.floor)))
-        first = find_root(scene) is None
-        for lamp in _lights() if first else ():
+        stage.objects.link(made.keep(new_floor(points, shot.far, materials.floor)))
+        first = not stands(scene)
+        for lamp in new_lights() if first else ():
             stage.objects.link(made.keep(lamp))
-        world = made.keep(_world()) if first and scene.world is None else scene.world
+        world = made.keep(new_world()) if first and scene.world is None else scene.world
         camera = finish(root, made) if finish else None
         swap(scene, root, made, shot, camera)
         scene.world = world
+        settle(scene)
     except BaseException:
         made.take_back()
         raise
@@ -291,7 +293,7 @@ def furniture(known: dict[str, bpy.types.Material], made: Made) -> Materials:
     return Materials(surface, Ink(text, scale), floor)
 
 
-def _floor(points: np.ndarray, far: float, material: bpy.types.Material) -> bpy.types.Object:
+def new_floor(points: np.ndarray, far: float, material: bpy.types.Material) -> bpy.types.Object:
     """Return a floor that reaches beyond what the camera sees."""
     middle, reach = points.mean(axis=0), 6.0 * far
     x, y = middle[0], middle[1]
@@ -306,7 +308,7 @@ def _floor(points: np.ndarray, far: float, material: bpy.types.Material) -> bpy.
     return new_object("Floor", mesh)
 
 
-def _lights() -> Iterator[bpy.types.Object]:
+def new_lights() -> Iterator[bpy.types.Object]:
     """Make a warm sun over the visitor's left shoulder and a faint cool one from behind."""
     for name, energy, color, turn in (
         ("Sun", 3.2, (1.0, 0.95, 0.88), (0.85, -0.25, -0.45)),
@@ -320,7 +322,7 @@ def _lights() -> Iterator[bpy.types.Object]:
         yield lamp
 
 
-def _world() -> bpy.types.World:
+def new_world() -> bpy.types.World:
     world = bpy.data.worlds.new("Weightwalk")
     world.color = BACKGROUND
     tree = compat.use_nodes(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import bpy
@@ -101,6 +102,12 @@ def aim(camera: bpy.types.Object, shot: Shot) -> None:
     data.lens, data.sensor_width, data.sensor_fit = LENS, SENSOR, "HORIZONTAL"
     data.clip_start, data.clip_end = shot.far / 1000.0, 4.0 * shot.far
     camera.matrix_basis = Matrix(shot.matrix.tolist())
+    camera[AIMED] = _aimed(camera)
+
+
+def move(camera: bpy.types.Object, by: Sequence[float]) -> None:
+    """Move our camera, which is still as `aim` left it."""
+    camera.matrix_basis = Matrix.Translation(by) @ camera.matrix_basis
     camera[AIMED] = _aimed(camera)
 
 

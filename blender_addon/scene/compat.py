@@ -22,6 +22,14 @@ def use_nodes(owner: bpy.types.Material | bpy.types.World) -> bpy.types.NodeTree
     return owner.node_tree
 
 
+def set_input(modifier: bpy.types.NodesModifier, socket: str, value: object) -> None:
+    """Give a modifier's nodes a value; since 5.2 the inputs are properties of their own."""
+    if bpy.app.version >= (5, 2, 0):
+        getattr(modifier.properties.inputs, socket).value = value
+    else:
+        modifier[socket] = value
+
+
 # What chooses PNG; since 5.0 the kind of medium has to be chosen first.
 PICTURE_ONLY = (
     *([("render.image_settings.media_type", "IMAGE")] if bpy.app.version >= (5, 0, 0) else []),

@@ -21,6 +21,8 @@ from .mesh import STEP, color_attribute, new_mesh, new_object
 
 STANDING: Vector = (pi / 2, 0.0, 0.0)
 LONGEST = 40  # letters of a name
+
+Rgb = tuple[int, int, int]
 ABOVE = 0.06  # metres, of what is written on the floor
 
 
@@ -47,6 +49,9 @@ class Legend:
         Of a training run: what its steps are called. All are written at one place.
     aside : bool
         Whether it has to stand beside the corridor, where no camera flies.
+    beyond : tuple of colours
+        sRGB-encoded 8-bit values of what lies below and above the scale; empty where that has the
+        colours of the scale's ends.
     """
 
     title: str
@@ -55,6 +60,7 @@ class Legend:
     nonfinite: bool
     steps: tuple[str, ...] = ()
     aside: bool = False
+    beyond: tuple[Rgb, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -228,13 +234,21 @@ def _bar(
     for tick in scale.ticks():
         x = ((tick - scale.low) / span - 0.5) * width
         body = f"{tick:g}".replace("-", "−")
-        if tick == scale.high:
+        if what.beyond:
+            body += " σ" * (tick == scale.high)
+        elif tick == scale.high:
             body = f"≥ {body} σ"
         elif tick == scale.low and tick != 0:
             body = f"≤ {body}"
         yield text(body, 0.62 * unit, (x, below, 0.0), ink.text)
+    end = width / 2 + 1.8 * unit
+    for name, color, at in zip(("below", "above"), what.beyond, (-end, end), strict=False):
+        box = _strip(np.tile((*color, 255), (4, 1)).astype(np.uint8), (unit, height), ink)
+        box.location = (at, bottom, 0.0)
+        yield box
+        yield text(name, 0.62 * unit, (at, below, 0.0), ink.text)
     if what.nonfinite:
-        at = width / 2 + 3.6 * unit
+        at = width / 2 + (5.2 if what.beyond else 3.6) * unit
         box = _swatch(np.array([np.nan, np.nan]), scale, (unit, height), ink)
         box.location = (at, bottom, 0.0)
         yield box
@@ -245,7 +259,12 @@ def _swatch(
     values: np.ndarray, scale: ColorScale, size: tuple[float, float], ink: Ink
 ) -> bpy.types.Object:
     """Return a strip with the colours of some values from left to right, standing on y = 0."""
-    n, (width, height) = len(values), size
+    return _strip(scale.colors(np.concatenate([values, values])), size, ink)
+
+
+def _strip(colors: np.ndarray, size: tuple[float, float], ink: Ink) -> bpy.types.Object:
+    """Return a strip with some colours below and above, from left to right each."""
+    n, (width, height) = len(colors) // 2, size
     x = np.linspace(-width / 2, width / 2, n)
     low = np.column_stack([x, np.zeros(n), np.zeros(n)])
     vertices = np.concatenate([low, low + np.array([0.0, height, 0.0])]).astype(np.float32)
@@ -253,7 +272,6 @@ def _swatch(
     faces = np.concatenate(
         [np.column_stack([i, i + 1, i + n + 1]), np.column_stack([i, i + n + 1, i + n])]
     ).astype(np.int32)
-    colors = scale.colors(np.concatenate([values, values]))
     mesh = new_mesh("Legend scale", vertices, faces, (color_attribute(colors),))
     mesh.materials.append(ink.scale)
     return new_object("Legend scale", mesh)

@@ -17,6 +17,8 @@ from .mesh import MARK
 
 GROUP = "weightwalk_group"
 KIND = "weightwalk_mark"  # of what a closer look adds
+# On the root of a flow, the JSON of a `FlowRecord`; and on each of its objects.
+FLOW = "weightwalk_flow"
 
 # Blender puts a number behind a name that is taken, and cuts long names to make room for it.
 _NUMBER = re.compile(r"\.\d{3,}$")
@@ -25,18 +27,27 @@ _LONG = 56  # bytes
 ID = TypeVar("ID", bound=bpy.types.ID)
 
 
-def roots_in(scene: bpy.types.Scene) -> list[bpy.types.Collection]:
-    """Return all collections of our surfaces in a scene, but not those of a linked file."""
+def roots_in(scene: bpy.types.Scene, mark: str = MARK) -> list[bpy.types.Collection]:
+    """Return all collections of our surfaces in a scene, but not those of a linked file.
+
+    With `FLOW` as the mark, those of a flow.
+    """
     below = dict.fromkeys(scene.collection.children_recursive)
-    return [c for c in below if MARK in c and GROUP not in c and c.library is None]
+    return [c for c in below if mark in c and GROUP not in c and c.library is None]
 
 
-def find_root(scene: bpy.types.Scene) -> bpy.types.Collection | None:
+def find_root(scene: bpy.types.Scene, mark: str = MARK) -> bpy.types.Collection | None:
     """Return the collection of our surfaces in a scene; its mark is the JSON of a `Record`.
 
-    A person may have moved it into a collection of their own.
+    A person may have moved it into a collection of their own. With `FLOW` as the mark, the
+    collection of a flow.
     """
-    return next(iter(roots_in(scene)), None)
+    return next(iter(roots_in(scene, mark)), None)
+
+
+def stands(scene: bpy.types.Scene) -> bool:
+    """Return whether anything of ours stands in a scene: a corridor or a flow."""
+    return find_root(scene) is not None or find_root(scene, FLOW) is not None
 
 
 def run_of(root: bpy.types.Collection) -> str:

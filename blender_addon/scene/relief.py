@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.color import ColorScale, color_map, decode_srgb
-from ..core.relief import Relief
+from ..core.relief import Relief, Sheet
 from ..core.settings import ColorMap
 from ..core.stages import Ticks
 from ..core.timeline import Timeline
@@ -30,8 +30,9 @@ from .mesh import (
 from .swap import Made
 
 Float64 = npt.NDArray[np.float64]
+Rgb = tuple[int, int, int]
 
-FLAT = "flat"  # an attribute: where a vertex lies along Y at height 0
+FLAT = "flat"  # an attribute: where a vertex lies at height 0, along the axis that moves it
 ACTION, GROUP = "Weightwalk relief", "Weightwalk relief colours"
 STOPS = 32  # colours that a ramp of Blender's can have
 
@@ -50,10 +51,34 @@ def relief_steps(
     colors : bpy.types.NodeTree
         See `new_colors`.
     """
+    thing = yield from sheet_steps(relief, names, material, colors, axis=1)
+    set_provenance(thing, relief.part.extras)
+    thing["plan"], thing["step"] = relief.plan.name, relief.placement.step
+    thing[ORIGIN] = relief.part.translation
+    return thing
+
+
+def sheet_steps(
+    relief: Sheet,
+    names: Sequence[str],
+    material: bpy.types.Material,
+    colors: bpy.types.NodeTree,
+    *,
+    axis: int,
+) -> Ticks[bpy.types.Object]:
+    """Do what `relief_steps` does, of any sheet, without provenance.
+
+    Parameters
+    ----------
+    relief, names, material, colors
+        As there.
+    axis : int
+        Along which the sheet is moved: 1 where it stands, 2 where it lies.
+    """
     part = relief.part
     attributes = (
         color_attribute(part.colors),
-        Attribute(FLAT, "FLOAT", part.vertices[:, 1]),
+        Attribute(FLAT, "FLOAT", part.vertices[:, axis]),
         Attribute(VALUE, "FLOAT", np.zeros(len(part.vertices), np.float32)),
         Attribute(CELL, "INT", relief.cells),
     )
@@ -62,10 +87,7 @@ def relief_steps(
     try:
         mesh.materials.append(material)
         thing = new_object(part.name, mesh)
-        thing.location = part.translation
-        set_provenance(thing, part.extras)
-        thing["plan"], thing["step"], thing[STEP] = relief.plan.name, relief.placement.step, -1
-        thing[ORIGIN] = part.translation
+        thing.location, thing[STEP] = part.translation, -1
         thing.shape_key_add(name="Basis", from_mix=False)
         mesh.shape_keys.name = part.name
         for step, name in enumerate(names):
@@ -78,7 +100,7 @@ def relief_steps(
         raise
 
 
-def add_shape(thing: bpy.types.Object, relief: Relief, step: int, name: str) -> bpy.types.ShapeKey:
+def add_shape(thing: bpy.types.Object, relief: Sheet, step: int, name: str) -> bpy.types.ShapeKey:
     """Add a shape key of a step; its value is 0."""
     key = thing.shape_key_add(name=name, from_mix=False)
     key.value = 0.0
@@ -88,12 +110,12 @@ def add_shape(thing: bpy.types.Object, relief: Relief, step: int, name: str) -> 
 
 
 def flow(
-    reliefs: Sequence[bpy.types.Object], timeline: Timeline, made: Made
+    reliefs: Sequence[bpy.types.Object], timeline: Timeline, made: Made, name: str = ACTION
 ) -> bpy.types.Action | None:
     """Let reliefs flow from step to step: one action moves the shape keys of all of them."""
     if not reliefs:
         return None
-    action = made.named(new_action(ACTION, "KEY"), ACTION)
+    action = made.named(new_action(name, "KEY"), name)
     blocks = reliefs[0].data.shape_keys.key_blocks
     for step, block in enumerate(blocks[1:]):
         frames, values = zip(*shape_keys(timeline, step), strict=True)
@@ -145,7 +167,14 @@ def flow_on(reliefs: Sequence[bpy.types.Object], timeline: Timeline) -> None:
             add_key(last, first, 0.0, "LINEAR")
 
 
-def new_colors(scale: ColorScale, height: float) -> bpy.types.NodeTree:
+def new_colors(
+    scale: ColorScale,
+    height: float,
+    *,
+    name: str = GROUP,
+    lying: bool = False,
+    beyond: tuple[Rgb, Rgb] | None = None,
+) -> bpy.types.NodeTree:
     """Make nodes that give each vertex its value, from its height, and the colour of that.
 
     Parameters
@@ -153,8 +182,15 @@ def new_colors(scale: ColorScale, height: float) -> bpy.types.NodeTree:
     scale : ColorScale
     height : float
         Metres for one σ.
+    name : str
+        Of the nodes.
+    lying : bool
+        Whether what lies on the floor is moved along Z, and not what stands along -Y.
+    beyond : tuple of 2 colours or None
+        Of what lies below and above the scale, sRGB-encoded 8-bit values; None where these have
+        the colours of its ends.
     """
-    tree = bpy.data.node_groups.new(GROUP, "GeometryNodeTree")
+    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
     for way in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
     nodes, link = tree.nodes, tree.links.new
@@ -163,7 +199,10 @@ def new_colors(scale: ColorScale, height: float) -> bpy.types.NodeTree:
     flat.data_type, flat.inputs["Name"].default_value = "FLOAT", FLAT
     apart = nodes.new("ShaderNodeSeparateXYZ")
     link(position.outputs["Position"], apart.inputs["Vector"])
-    above = _math(tree, "SUBTRACT", _named(flat), apart.outputs["Y"])
+    if lying:
+        above = _math(tree, "SUBTRACT", apart.outputs["Z"], _named(flat))
+    else:
+        above = _math(tree, "SUBTRACT", _named(flat), apart.outputs["Y"])
     value = _math(tree, "DIVIDE", above, height)
     # The colours are those of 256 values, as everywhere.
     share = _math(tree, "DIVIDE", _math(tree, "SUBTRACT", value, scale.low), scale.high - scale.low)
@@ -172,14 +211,22 @@ def new_colors(scale: ColorScale, height: float) -> bpy.types.NodeTree:
     ramp = nodes.new("ShaderNodeValToRGB")
     _fill(ramp.color_ramp, scale)
     link(_math(tree, "DIVIDE", rounded, 255.0), ramp.inputs[0])
+    color = ramp.outputs["Color"]
+    if beyond is not None:
+        # A height in single precision may be off by its last digits.
+        for test, bound, outside in zip(
+            ("LESS_THAN", "GREATER_THAN"), (scale.low, scale.high), beyond, strict=True
+        ):
+            out = _math(tree, test, value, bound * (1.0 + 1e-5))
+            color = _switch(tree, out, color, decode_srgb(np.array(outside) / 255.0))
     stored = begin.outputs["Geometry"]
-    for name, kind, source in (
+    for attribute, kind, source in (
         (VALUE, "FLOAT", value),
-        (COLOR, "FLOAT_COLOR", ramp.outputs["Color"]),
+        (COLOR, "FLOAT_COLOR", color),
     ):
         store = nodes.new("GeometryNodeStoreNamedAttribute")
         store.data_type, store.domain = kind, "POINT"
-        store.inputs["Name"].default_value = name
+        store.inputs["Name"].default_value = attribute
         link(stored, store.inputs["Geometry"])
         link(source, next(s for s in store.inputs if s.name == "Value" and s.enabled))
         stored = store.outputs["Geometry"]
@@ -210,6 +257,18 @@ def _math(
     elif b is not None:
         tree.links.new(b, node.inputs[1])
     return node.outputs[0]
+
+
+def _switch(
+    tree: bpy.types.NodeTree, out: bpy.types.NodeSocket, color: bpy.types.NodeSocket, other: Float64
+) -> bpy.types.NodeSocket:
+    """Return another colour, in linear light, where a number is 1 and not 0."""
+    node = tree.nodes.new("GeometryNodeSwitch")
+    node.input_type = "RGBA"
+    tree.links.new(out, node.inputs["Switch"])
+    tree.links.new(color, node.inputs["False"])
+    node.inputs["True"].default_value = (*other, 1.0)
+    return node.outputs["Output"]
 
 
 def _fill(ramp: bpy.types.ColorRamp, scale: ColorScale) -> None:

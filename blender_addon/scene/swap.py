@@ -8,7 +8,7 @@ too, only leaves this one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import bpy
@@ -19,6 +19,7 @@ from .flight import unchanged
 from .markers import forget_markers
 from .mesh import MARK
 from .ours import (
+    FLOW,
     GROUP,
     find_root,
     is_ours,
@@ -152,6 +153,8 @@ def swap(
     made: Made,
     shot: Shot,
     flight: bpy.types.Object | None = None,
+    *,
+    mark: str = MARK,
 ) -> None:
     """Put a new root into the scene, in place of the earlier one if there is one.
 
@@ -167,16 +170,20 @@ def swap(
     flight : bpy.types.Object or None
         A camera that flies; the scene's, unless the earlier build had one and a person has chosen
         another since.
+    mark : str
+        What roots of this kind have: `MARK`, or `FLOW`.
     """
     with held_signals():
-        held = find_root(scene)
-        old = _sort(scene, held, flight) if held else None
+        held = find_root(scene, mark)
+        old = _sort(scene, held, flight, mark) if held else None
         if old:
             _carry_over(old, root)
         camera, before = _camera(scene, root, old)
         free = [None, before, *(old.gone if old else ())]
         if camera is None and (old is None or scene.camera in free):
             camera = made.keep(new_camera(shot))
+            if mark == FLOW:
+                camera[FLOW] = True
             _stage(root).objects.link(camera)
         flew = old is not None and any(FLOWN in thing for thing in old.ours)
         chosen = (flight is not None and not flew) or scene.camera in free
@@ -195,17 +202,45 @@ def swap(
             scene.camera = flight or camera
 
 
+def take_away(scene: bpy.types.Scene, mark: str) -> None:
+    """Remove a root and all that is ours below it; what a person made stays in the scene."""
+    root = find_root(scene, mark)
+    if root is None:
+        return
+    with held_signals():
+        old = _sort(scene, root, None, mark)
+        # A camera that a person has moved is theirs.
+        ours = [o for o in old.ours if o.type != "CAMERA" or untouched(o)]
+        kept = {thing for collection in old.shared for thing in collection.objects}
+        gone, released = ([o for o in ours if (o in kept) is held] for held in (False, True))
+        collections = _ours_of(root)
+        for held in collections:
+            for thing in held.objects:
+                if thing not in ours and thing.name not in old.parents[0].objects:
+                    old.parents[0].objects.link(thing)
+            for child in held.children:
+                if child not in collections:
+                    old.parents[0].children.link(child)
+        untie(set(gone))
+        _remove(scene, replace(old, gone=gone, released=released))
+
+
 def _stage(root: bpy.types.Collection) -> bpy.types.Collection:
     return next(c for c in root.children if c.get(GROUP) == "Stage")
 
 
 def _sort(
-    scene: bpy.types.Scene, root: bpy.types.Collection, flight: bpy.types.Object | None
+    scene: bpy.types.Scene,
+    root: bpy.types.Collection,
+    flight: bpy.types.Object | None,
+    mark: str = MARK,
 ) -> _Earlier:
     every = dict.fromkeys([scene.collection, *scene.collection.children_recursive])
     parents = [c for c in every if root in c.children.values()]
-    others = {thing for c in roots_in(scene) if c != root for thing in objects_in(c)}
-    things = [thing for thing in objects_in(scene.collection) if thing not in others]
+    others = {thing for c in roots_in(scene, mark) if c != root for thing in objects_in(c)}
+    # A flow and a corridor may stand in one scene; each has its own things.
+    held = (t for t in objects_in(scene.collection) if (FLOW in t) == (mark == FLOW))
+    things = [thing for thing in held if thing not in others]
     ours = ours_among(things)
     known = set(ours)
     theirs = {thing for thing in things if MARK in thing and thing not in known}

@@ -33,9 +33,11 @@ class Following:
         As `find_series` takes them; nothing has to be there yet.
     """
 
+    what = "checkpoint"  # that a step is called before it is there
+
     def __init__(self, scene: bpy.types.Scene, targets: Sequence[str]) -> None:
         self.active = True
-        self.said = "Looks for checkpoints."
+        self.said = f"Looks for {self.what}s."
         self.next: Step | None = None  # which is to be appended
         self._scene = scene.session_uid
         self._targets = tuple(targets)
@@ -89,7 +91,7 @@ class Following:
         growing = self.growing(scene) if scene else None
         if scene is None:
             self.stop("The scene is gone.")
-        elif growing is None and scene.weightwalk.run.targets != self._targets:
+        elif growing is None and self._loaded(scene) != self._targets:
             self.stop("Follows no more: something else was loaded.")
         elif waits := _waits_for(scene):
             self.said = f"Waits until {waits}."
@@ -97,6 +99,10 @@ class Following:
             self._watch.poll()
             return self._build(scene, growing)
         return INTERVAL
+
+    def _loaded(self, scene: bpy.types.Scene) -> tuple[str, ...]:
+        """Return what the panel has loaded."""
+        return scene.weightwalk.run.targets
 
     def _build(self, scene: bpy.types.Scene, growing: Growing | None) -> float:
         """Have built what there is to build, or say what is waited for."""
@@ -120,7 +126,7 @@ class Following:
         if not self.active:
             return self.said
         if not found:
-            return "Waits for the first checkpoint."
+            return f"Waits for the first {self.what}."
         if found == 1 and several:
             return "1 step so far; waits for the second, for a change takes two."
         return f"{found} {'step' if found == 1 else 'steps'} so far; waits for the next."
@@ -160,7 +166,7 @@ class Following:
         """Have an operator do the work, as if the person had pressed its button."""
         self.said, passed = said, len(self._passed)
         call = getattr(bpy.ops.weightwalk, operator)
-        given = {"followed": True} if operator == "build_run" else {}
+        given = {"followed": True} if operator.startswith("build") else {}
         try:
             if bpy.app.background:
                 with bpy.context.temp_override(scene=scene):

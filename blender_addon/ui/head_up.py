@@ -11,6 +11,8 @@ import numpy as np
 from gpu_extras.batch import batch_for_shader
 
 from ..core.color import ColorScale
+from ..core.readers import printable
+from .course import course_of, moment_of
 from .session import Seen, session
 
 INK = (0.92, 0.94, 0.98, 1.0)
@@ -26,6 +28,25 @@ class Bar:
     scale: ColorScale
     at: tuple[float, ...]
     batch: gpu.types.GPUBatch
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the line says.
+
+    Attributes
+    ----------
+    layer, what : str
+        Its two rows.
+    scale : ColorScale
+    clipped : bool
+        Whether what lies beyond the scale has the colours of its ends.
+    """
+
+    layer: str
+    what: str
+    scale: ColorScale
+    clipped: bool
 
 
 class HeadUp:
@@ -45,15 +66,13 @@ class HeadUp:
         weights = getattr(context.scene, "weightwalk", None)
         if weights is None or not weights.head_up or not context.space_data.overlay.show_overlays:
             return
-        built = session().built(context.scene)
-        if built is None or not built.seen:
-            return
         viewer = np.array(context.region_data.view_matrix.inverted())
-        surface, layer, away = built.nearest(viewer[:3, 3], -viewer[:3, 2])
-        layer += f"   ·   {built.step}" * bool(built.step)
-        self._text(context, layer, describe(surface, away), built.record.scale)
+        told = tell(context, viewer[:3, 3], -viewer[:3, 2])
+        if told is not None:
+            self._text(context, told)
 
-    def _text(self, context: bpy.types.Context, layer: str, what: str, scale: ColorScale) -> None:
+    def _text(self, context: bpy.types.Context, told: Told) -> None:
+        layer, what = told.layer, told.what
         unit = context.preferences.system.ui_scale
         left, bottom = _free_corner(context, unit)
         height = 64 * unit
@@ -65,21 +84,53 @@ class HeadUp:
         _box(left, bottom, width + bar + 40 * unit, height, BACK)
         _write(layer, left + 14 * unit, bottom + 37 * unit, 17 * unit, INK)
         _write(what, left + 14 * unit, bottom + 14 * unit, 12.5 * unit, FAINT)
-        self._scale(scale, (left + width + 12 * unit, bottom + 36 * unit, bar, 14 * unit), unit)
+        self._scale(told, (left + width + 12 * unit, bottom + 36 * unit, bar, 14 * unit), unit)
 
-    def _scale(self, scale: ColorScale, at: tuple[float, float, float, float], unit: float) -> None:
+    def _scale(self, told: Told, at: tuple[float, float, float, float], unit: float) -> None:
         """Draw the colours with the scale's ends and unit below."""
+        scale = told.scale
         if self._bar is None or (self._bar.scale, self._bar.at) != (scale, at):
             self._bar = Bar(scale, at, _strip(scale, at))
         self._bar.batch.draw(gpu.shader.from_builtin("SMOOTH_COLOR"))
         left, bottom, width, _ = at
-        low = f"≤ {scale.low:g}" if scale.diverging else f"{scale.low:g}"
-        middle, high = f"{(scale.low + scale.high) / 2:g}", f"≥ {scale.high:g} σ"
+        low = f"≤ {scale.low:g}" if scale.diverging and told.clipped else f"{scale.low:g}"
+        middle = f"{(scale.low + scale.high) / 2:g}"
+        high = f"≥ {scale.high:g} σ" if told.clipped else f"{scale.high:g} σ"
         for text, share in ((low, 0.0), (middle, 0.5), (high, 1.0)):
             blf.size(0, 12.5 * unit)
             long = blf.dimensions(0, text)[0]
             body = text.replace("-", "−")
             _write(body, left + share * (width - long), bottom - 22 * unit, 12.5 * unit, FAINT)
+
+
+def tell(context: bpy.types.Context, eye: np.ndarray, ahead: np.ndarray) -> Told | None:
+    """Return the layer before the viewer and the step, what is there, and its colours.
+
+    None where there is nothing to tell.
+
+    Parameters
+    ----------
+    context : bpy.types.Context
+    eye, ahead : ndarray, shape (3,)
+        Where the viewer is, and the direction of view.
+    """
+    course = course_of(context)
+    if course is None:
+        return None
+    if course.flow is not None:
+        flow, at = course.flow, course.ahead(eye, ahead)
+        what = f"{printable(flow.layers[at], 70)}   {flow.model}"
+        layer = _at(course.stops[at].label, moment_of(context.scene, flow))
+        return Told(layer, what, flow.scale, clipped=False)
+    built = session().built(context.scene)
+    if built is None or not built.seen:
+        return None
+    surface, layer, away = built.nearest(eye, ahead)
+    return Told(_at(layer, built.step), describe(surface, away), built.record.scale, clipped=True)
+
+
+def _at(layer: str, step: str) -> str:
+    return layer + f"   ·   {step}" * bool(step)
 
 
 def describe(surface: Seen, away: float) -> str:

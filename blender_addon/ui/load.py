@@ -9,6 +9,7 @@ import bpy
 
 from ..core.errors import WeightwalkError
 from ..core.estimate import size_text
+from ..core.flow.probe import is_probe
 from ..core.readers import Checkpoint, Tensor, open_checkpoint, printable
 from .job import fail, idle
 from .preferences import preferences, recent_models, remember_model
@@ -64,6 +65,9 @@ class LoadModel(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Let the person choose, unless a file was dropped or is a recent one."""
+        if self.filepath and _drops_probe(absolute(self.filepath)):
+            bpy.ops.weightwalk.load_flow("INVOKE_DEFAULT", filepath=self.filepath, build=True)
+            return {"CANCELLED"}  # nothing is changed by this operator itself
         if self.filepath:
             return self.execute(context)
         context.window_manager.fileselect_add(self)
@@ -97,8 +101,26 @@ class LoadModel(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def _drops_probe(path: Path) -> bool:
+    """Return whether a file that was dropped is a probe; what is wrong with one is said later."""
+    try:
+        with open_checkpoint(path) as checkpoint:
+            return is_probe(checkpoint)
+    except (WeightwalkError, OSError):
+        return False
+
+
 def fill(weights: Weights, checkpoint: Checkpoint, context: bpy.types.Context) -> None:
-    """List a checkpoint's tensors in place of what was loaded before."""
+    """List a checkpoint's tensors in place of what was loaded before.
+
+    Raises
+    ------
+    WeightwalkError
+        It is a probe file.
+    """
+    if is_probe(checkpoint):
+        where = printable(checkpoint.path, 1000)
+        raise WeightwalkError(f"{where}: this is a probe file, not weights; load it in Flow, below")
     if not weights.path:
         chosen = preferences(context)
         if chosen is not None:

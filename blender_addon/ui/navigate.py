@@ -7,8 +7,8 @@ from typing import Any
 
 import bpy
 
-from .session import session
-from .view import place_of, show_overview, stand_before, stop_ahead
+from .course import course_of
+from .view import place_of, show_flow, show_overview, stand_before
 
 # Operator, key, shift, and the operator's properties.
 KEYS = (
@@ -20,33 +20,33 @@ KEYS = (
 
 
 class InView:
-    """Base of operators that move the viewer of a 3D view with a model in it."""
+    """Base of operators that move the viewer of a 3D view with layers to walk along."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """With a view, and surfaces in the scene."""
+        """With a view, and a corridor or a flow in the scene."""
         if place_of(context) is None:
             cls.poll_message_set("this needs a 3D view: Blender runs without a window")
             return False
-        if session().record(context.scene) is None:
-            cls.poll_message_set("build a model first")
+        if course_of(context) is None:
+            cls.poll_message_set("build a model or a flow first")
             return False
         return True
 
 
 class Walk(InView, bpy.types.Operator):
-    """Walk down the corridor: W A S D and the mouse, Shift is faster; click to stay where you are, Esc to go back"""  # noqa: D400, E501 (a tooltip)
+    """Walk through the layers: W A S D and the mouse, Shift is faster; click to stay where you are, Esc to go back"""  # noqa: D400, E501 (a tooltip)
 
     bl_idname = "weightwalk.walk"
     bl_label = "Walk"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Stand at the head of the corridor and hand over to Blender."""
-        place = place_of(context)
+        """Stand before the first layer and hand over to Blender."""
+        place, course = place_of(context), course_of(context)
         weights, inputs = context.scene.weightwalk, context.preferences.inputs.walk_navigation
-        stand_before(place, session().record(context.scene), None)
+        stand_before(place, course, None)
         wanted = {
-            "walk_speed": weights.walk_speed,
+            "walk_speed": course.pace * weights.walk_speed,
             "mouse_speed": weights.mouse_speed,
             "use_gravity": False,
         }
@@ -85,11 +85,11 @@ class Step(InView, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Go."""
-        place, record = place_of(context), session().record(context.scene)
-        at = stop_ahead(record, place.eye) + self.by
-        at = min(max(at, 0), len(record.stops) - 1)
-        stand_before(place, record, at)
-        self.report({"INFO"}, record.stops[at].label)
+        place, course = place_of(context), course_of(context)
+        at = course.reached(place.eye) + self.by
+        at = min(max(at, 0), len(course.stops) - 1)
+        stand_before(place, course, at)
+        self.report({"INFO"}, course.stops[at].label)
         return {"FINISHED"}
 
 
@@ -103,33 +103,36 @@ class GoTo(InView, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Go."""
-        record = session().record(context.scene)
-        stand_before(place_of(context), record, min(self.stop, len(record.stops) - 1))
+        course = course_of(context)
+        stand_before(place_of(context), course, min(self.stop, len(course.stops) - 1))
         return {"FINISHED"}
 
 
 class Overview(InView, bpy.types.Operator):
-    """See the whole model"""  # noqa: D400 (a tooltip)
+    """See the whole model, or the whole flow"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.overview"
     bl_label = "Overview"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Go back to where everything is in view."""
-        show_overview(context)
+        if course_of(context).flow is None:
+            show_overview(context)
+        else:
+            show_flow(context)
         return {"FINISHED"}
 
 
 class LayerMenu(bpy.types.Menu):
-    """The layers of the model in the scene."""
+    """The layers that can be walked to."""
 
     bl_idname = "WEIGHTWALK_MT_layers"
     bl_label = "Go to layer"
 
     def draw(self, context: bpy.types.Context) -> None:
         """Name them."""
-        record = session().record(context.scene)
-        stops = record.stops if record else ()
+        course = course_of(context)
+        stops = course.stops if course else ()
         flow = self.layout.column_flow(columns=1 + len(stops) // 25)
         for i, stop in enumerate(stops):
             flow.operator(GoTo.bl_idname, text=stop.label).stop = i

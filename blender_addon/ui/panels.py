@@ -6,13 +6,14 @@ import bpy
 
 from ..core.readers import printable
 from .build import Build
+from .course import course_of
 from .draw import InTab, draw_job, write
 from .export import Export
 from .inspect import CopyEntry, Inspect, Refine
 from .load import KINDS, Choose, LoadModel, RecentMenu, TensorList
 from .navigate import LayerMenu, Overview, Step, Walk, key_of
 from .session import session
-from .view import place_of, stop_ahead
+from .view import place_of
 
 
 class WithModel(InTab):
@@ -158,11 +159,16 @@ class BuildPanel(WithModel, bpy.types.Panel):
         row.operator(Build.bl_idname, icon="MESH_ICOSPHERE")
 
 
-class NavigatePanel(WithSurfaces, bpy.types.Panel):
+class NavigatePanel(InTab, bpy.types.Panel):
     """Walk."""
 
     bl_idname = "WEIGHTWALK_PT_navigate"
     bl_label = "Navigate"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """With something to walk along."""
+        return course_of(context) is not None
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw it."""
@@ -196,9 +202,9 @@ def _with_key(context: bpy.types.Context, text: str, operator: type) -> str:
 
 def _here(context: bpy.types.Context) -> str:
     """Return the name of the layer that the viewer stands before."""
-    place, record = place_of(context), session().record(context.scene)
-    at = stop_ahead(record, place.eye) if place else -1
-    return record.stops[at].label if at >= 0 else "Go to layer"
+    place, course = place_of(context), course_of(context)
+    at = course.reached(place.eye) if place else -1
+    return course.stops[at].label if at >= 0 else "Go to layer"
 
 
 class InspectPanel(WithSurfaces, bpy.types.Panel):

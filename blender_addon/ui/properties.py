@@ -24,6 +24,7 @@ from ..core.settings import (
     Settings,
     SurfaceSettings,
 )
+from .flow_properties import Flow
 from .preferences import COLORS
 from .run_properties import TrainingRun
 from .session import absolute, session
@@ -204,6 +205,10 @@ class Weights(bpy.types.PropertyGroup):
     # --- a training run ------------------------------------------------------------------------
     run: bpy.props.PointerProperty(
         type=TrainingRun, name="Training run", description="Checkpoints that become keyframes"
+    )
+
+    flow: bpy.props.PointerProperty(
+        type=Flow, name="Flow", description="What each layer of a model puts out for a prompt"
     )
 
     # --- walking -------------------------------------------------------------------------------

@@ -14,12 +14,14 @@ import numpy as np
 
 from ..core.errors import BadInputError, CheckpointError
 from ..core.fields import SLAB_PLANES
+from ..core.flow.standing import FlowRecord
 from ..core.model import Progress
 from ..core.readers import Checkpoint, open_checkpoint, printable
 from ..core.record import Record
 from ..core.timeline import Timeline
+from ..scene.flow_ground import flow_record
 from ..scene.mesh import STEP
-from ..scene.ours import find_root
+from ..scene.ours import FLOW, find_root
 
 if TYPE_CHECKING:
     from .follow import Following
@@ -203,8 +205,10 @@ class Session:
         self.job: Job | None = None
         self.notice = ""  # why the last work was stopped, where no operator is left to say it
         self.following: Following | None = None
+        self.flow_following: Following | None = None
         self._checkpoint: Checkpoint | None = None
         self._record: tuple[int, Record | None] | None = None
+        self._flow: tuple[int, FlowRecord | None] | None = None
         self._built: dict[tuple[object, ...], Built] = {}
         self._waiting: Callable[[], None] | None = None
         self._stale = False
@@ -227,8 +231,9 @@ class Session:
 
     def follow_no_more(self, why: str = "") -> None:
         """Look at no training run any more."""
-        if self.following is not None:
-            self.following.stop(why)
+        for following in (self.following, self.flow_following):
+            if following is not None:
+                following.stop(why)
 
     def _wait_no_more(self) -> None:
         if self._waiting is not None and bpy.app.timers.is_registered(self._waiting):
@@ -284,6 +289,15 @@ class Session:
             self._record = root.session_uid, _read(root)
         return self._record[1]
 
+    def flow(self, scene: bpy.types.Scene) -> FlowRecord | None:
+        """Return the record of the flow in a scene; None where it has none that can be read."""
+        root = find_root(scene, FLOW)
+        if root is None:
+            return None
+        if self._flow is None or self._flow[0] != root.session_uid:
+            self._flow = root.session_uid, flow_record(scene)
+        return self._flow[1]
+
     def built(self, scene: bpy.types.Scene) -> Built | None:
         """Return what stands in a scene as a view layer shows it.
 
@@ -304,7 +318,7 @@ class Session:
 
     def forget(self) -> None:
         """Look at the scenes and at their records again when next asked."""
-        self._built, self._record = {}, None
+        self._built, self._record, self._flow = {}, None, None
 
 
 _sessions: list[Session] = []
@@ -329,7 +343,7 @@ def _undone(*_arguments: Any) -> None:
 
 def _loading(*_arguments: Any) -> None:
     session().follow_no_more()
-    session().following = None
+    session().following = session().flow_following = None
     session().interrupt("another file was opened")
     if session().job is not None:  # the windows go, and the operator with them
         session().end_job(session().job)

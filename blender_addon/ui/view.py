@@ -15,12 +15,13 @@ from ..core.record import Record
 from ..scene.build import BACKGROUND, corners_of, find_root, toward
 from ..scene.camera import fit
 from ..scene.detail import KIND
-from ..scene.ours import objects_in
+from ..scene.flow import TOWARD
+from ..scene.ours import FLOW, GROUP, objects_in
+from .course import Course
 from .session import session
 
 EYE = 1.7  # metres above the floor
 HEAD_UP = 84  # pixels at a scale of one, for the line at the lower edge
-STAND_OFF = 6.0  # metres before a layer's front, from where its plates are in view
 AHEAD = Quaternion((1.0, 0.0, 0.0), pi / 2)  # looks along +Y
 
 
@@ -66,7 +67,7 @@ class Place:
         # The matrix is brought up to date with the next redraw; who asks for it before, shall know.
         view.update()
 
-    def suit(self, record: Record) -> None:
+    def suit(self, low: Sequence[float], high: Sequence[float]) -> None:
         """Show colours of vertices, and clip neither at the feet nor at the corridor's end."""
         shading = self.space.shading
         if shading.type == "SOLID":  # the other kinds have no studio lights of this name
@@ -75,7 +76,7 @@ class Place:
             shading.background_type, shading.background_color = "VIEWPORT", BACKGROUND
         # Dashes from the legend and the marks to what they are parts of.
         self.space.overlay.show_relationship_lines = False
-        reach = hypot(*np.subtract(record.high, record.low))
+        reach = hypot(*np.subtract(high, low))
         self.space.clip_start = 0.05
         self.space.clip_end = max(1000.0, 6.0 * reach)
 
@@ -113,7 +114,7 @@ def show_overview(context: bpy.types.Context) -> None:
     place, record = place_of(context), session().record(context.scene)
     if place is None or record is None:
         return
-    place.suit(record)
+    place.suit(record.low, record.high)
     fields = {o["plan"] for o in objects_in(find_root(context.scene)) if "plan" in o}
     look = toward(record.settings.field.kind, len(fields))
     shot = fit(_points(context.scene, record), np.array(look), place.window)
@@ -129,6 +130,38 @@ def _points(scene: bpy.types.Scene, record: Record) -> np.ndarray:
     return np.concatenate([box, *map(corners_of, labels)])
 
 
+def show_whole(
+    context: bpy.types.Context, things: Sequence[bpy.types.Object], look: Sequence[float]
+) -> None:
+    """Let the 3D view see all of some things along a direction; nothing happens without one.
+
+    Blender's own grid is hidden: it would cut through what lies on both sides of the floor.
+    """
+    place = place_of(context)
+    if place is None:
+        return
+    context.view_layer.update()
+    seen = [thing for thing in things if thing.type in {"MESH", "FONT"}]
+    points = np.array([o.matrix_world @ Vector(corner) for o in seen for corner in o.bound_box])
+    place.suit(points.min(axis=0), points.max(axis=0))
+    overlay = place.space.overlay
+    overlay.show_floor = overlay.show_axis_x = overlay.show_axis_y = False
+    shot = fit(points, np.array(look), place.window)
+    matrix = Matrix(shot.matrix.tolist())
+    place.space.region_3d.view_distance = shot.far / 2.0
+    place.stand(matrix.translation, matrix.to_quaternion())
+
+
+def show_flow(context: bpy.types.Context) -> None:
+    """Let the 3D view see a whole flow; nothing happens without one."""
+    flow = session().flow(context.scene)
+    if flow is not None:
+        # Not its floor, which has no end.
+        groups = [g for g in find_root(context.scene, FLOW).children if g.get(GROUP) != "Stage"]
+        things = [thing for group in groups for thing in group.objects]
+        show_whole(context, things, TOWARD[flow.shape.view])
+
+
 def show_detail(context: bpy.types.Context, things: Sequence[bpy.types.Object]) -> None:
     """Face a detail, with its outline below it; nothing happens without a view."""
     place = place_of(context)
@@ -142,15 +175,8 @@ def show_detail(context: bpy.types.Context, things: Sequence[bpy.types.Object]) 
     place.stand(matrix.translation, matrix.to_quaternion())
 
 
-def stand_before(place: Place, record: Record, stop: int | None) -> None:
-    """Stand in the aisle at eye height, before a stop, or at the head of the corridor (None)."""
-    front = record.low[1] if stop is None else record.stops[stop].y
-    place.suit(record)
+def stand_before(place: Place, course: Course, stop: int | None) -> None:
+    """Stand at eye height before a stop, or before the first of all (None)."""
+    place.suit(course.low, course.high)
     place.space.region_3d.view_distance = 3.0
-    place.stand(Vector((0.0, front - STAND_OFF, EYE)), AHEAD)
-
-
-def stop_ahead(record: Record, eye: Vector) -> int:
-    """Return the stop that a viewer stands before: the last one whose front is this near."""
-    fronts = [stop.y - STAND_OFF for stop in record.stops]
-    return int(np.searchsorted(fronts, eye.y + 0.01)) - 1
+    place.stand(course.before(stop) + Vector((0.0, 0.0, EYE)), AHEAD)

@@ -104,13 +104,13 @@ def test_the_camera_sees_every_surface_and_the_legend(bpy, checkpoint, kind, asp
             assert scene.camera.data.clip_start < depth < scene.camera.data.clip_end
 
 
-@pytest.mark.parametrize("step", ["signs", "overview", "_world"])
+@pytest.mark.parametrize("step", ["signs", "overview", "new_world"])
 def test_a_scene_that_cannot_be_finished_is_taken_back(bpy, checkpoint, monkeypatch, step):
     from weightwalk.scene import build
 
     model = pipeline.drain(steps(Settings(checkpoint)))
     bpy.data.objects.new("mine", bpy.data.meshes.new("mine"))
-    bpy.context.scene.world = bpy.data.worlds.new("mine") if step != "_world" else None
+    bpy.context.scene.world = bpy.data.worlds.new("mine") if step != "new_world" else None
     before = inventory(bpy)
 
     def fail(*_arguments):
