@@ -89,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         chosen = _parser().parse_args(arguments)
         status: int = chosen.run(chosen)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who called
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         print("\nweightwalk: interrupted", file=sys.stderr)

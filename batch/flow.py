@@ -29,7 +29,10 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--name", default="flow", help="file name without ending (default: flow)")
-    add("--export", metavar="LIST", help="of png, gif, mp4 (default: png, and of a series gif)")
+    add(
+        "--export", metavar="LIST",
+        help="of png, gif, mp4, blend (default: png, and of a series gif)",
+    )  # fmt: skip
     look = parser.add_argument_group("how it is seen").add_argument
     look("--width", type=int, default=512, metavar="N", help="features a row (default: 512)")
     look(
@@ -95,6 +98,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="shown_output", help="of each layer: all of it (hidden, default), or a part",
     )  # fmt: skip
     add("--against", type=Path, metavar="PROBE", help="what the run is compared with")
+    add = parser.add_argument_group("how it stands in the .blend").add_argument
+    add(
+        "--view", choices=get_args(f.FlowView), default="terrain",
+        help="terrain: layers and features as a landscape (default); volume: layers, tokens and "
+        "features as solids",
+    )  # fmt: skip
+    add("--values", choices=get_args(f.FlowValues), default="outputs",
+        help="what the layers put out (default), or its changes since the first step")  # fmt: skip
+    add("--over", choices=get_args(f.Over), default="steps", help="the frames (default: steps)")
+    add("--faces", type=int, default=400_000, metavar="N", help="at most (default: 400,000)")
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -102,7 +115,8 @@ def run(chosen: argparse.Namespace) -> int:
     from ..flow import flow
 
     settings, output = drawing_of(chosen)
-    request = f.FlowRequest(tuple(chosen.probes), settings, output, chosen.against)
+    shape = f.FlowShape(chosen.view, chosen.over, chosen.faces, values=chosen.values)
+    request = f.FlowRequest(tuple(chosen.probes), settings, output, chosen.against, shape)
     return tell_drawn(flow(request, show_progress()))
 
 

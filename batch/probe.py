@@ -92,7 +92,7 @@ def settings_of(chosen: argparse.Namespace) -> f.ProbeSettings:
 def _lines(path: Path) -> tuple[str, ...]:
     """Return the lines of a file that are not empty."""
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")  # not at what else ends a line
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingsError(f"prompts: {printable(path, 1000)}: {reason}") from None
@@ -109,7 +109,7 @@ def run(chosen: argparse.Namespace) -> int:
 
     settings = settings_of(chosen)
     drawing, output = drawing_of(chosen)
-    if "png" not in output.formats or "mp4" in output.formats:
+    if "mp4" in output.formats or not {"png", "blend"} & set(output.formats):
         raise SettingsError("export: a probe is one step, which does not move; png shows it")
     work = draw_probe_steps(settings, chosen.against, drawing, output)
     return tell_drawn(drain(work, show_progress()))

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .core.color import ColorScale, scale_for
+from .core.color import ColorScale
 from .core.errors import BadInputError, SeriesError
+from .core.flow.change import Layers, change_scale, minus
 from .core.flow.chart import draw_chart
 from .core.flow.classic import classic_of
 from .core.flow.compare import Comparison, compare, first_nonfinite, massive
@@ -31,7 +32,6 @@ from .core.readers import printable
 from .core.stages import Ticks, told
 from .version import VERSION
 
-Layers = tuple[npt.NDArray[np.float32], ...]
 Make = Callable[[], Any]
 
 # Times the other steps that the last one is seen.
@@ -124,9 +124,8 @@ class Drawing:
                     paths.append(frames / f"{i:06d}.png")
                     save_png(paths[-1], make())
                     stage.bytes += paths[-1].stat().st_size
-        if reel.still:
-            self.files.append(staging / f"{reel.name}.png")
-            self.files[-1].write_bytes(paths[-1].read_bytes())
+        still = staging / f"{reel.name}.png"
+        self.files += [still] if reel.still else []
         seconds = [self.output.seconds] * (count - 1) + [HELD * self.output.seconds]
         for kind, make_film in (("gif", self._gif), ("mp4", self._mp4)):
             if kind in moving:
@@ -137,6 +136,8 @@ class Drawing:
                     yield from told(make_film(path, paths, seconds, reel), now)
                     stage.bytes += path.stat().st_size
                 self.files.append(path)
+        if reel.still:
+            paths[-1].replace(still)  # the films are made of it, too
 
     def _gif(
         self, path: Path, pictures: list[Path], seconds: list[float], reel: _Reel
@@ -228,23 +229,20 @@ class Drawing:
         run, settings = self.run, self.settings
         units = units_of([base], settings.output, settings.sigma, other)
         before = token_values(base, settings)
-        steps: list[Layers] = []
-        for probe in run.probes[self.against is None :]:
-            pairs = zip(token_values(probe, settings), before, strict=True)
-            with np.errstate(invalid="ignore", over="ignore"):
-                steps.append(units.scaled([a - b for a, b in pairs]))
-        values = np.concatenate([layer for layers in steps for layer in layers])
-        scale = scale_for(values, diverging=True)
+        probes = run.probes[self.against is None :]
+        steps = [minus(token_values(probe, settings), before, units) for probe in probes]
+        scale = change_scale(steps)
         labels = run.labels[self.against is None :]
         last = Step(f"{labels[-1]} − {other}", Counts.of(steps[-1], scale))
         self.found.difference = (last, units, scale)
-        plot, marked = self._plot(steps[0]), not np.isfinite(values).all()
+        plot = self._plot(steps[0])
+        marked = not all(np.isfinite(layer).all() for layers in steps for layer in layers)
         longest = max((comparison.said for comparison in comparisons), key=len, default="")
         for i, (label, layers) in enumerate(zip(labels, steps, strict=True)):
             comparison = comparisons[i] if comparisons else None
             words = difference_words(run, settings, (label, other), units, comparison)
             words = replace(words, longest=longest)
-            yield partial(draw_picture, layers, plot, scale, words, marked=bool(marked))
+            yield partial(draw_picture, layers, plot, scale, words, marked=marked)
 
     def _scaled(self, probe: Probe, units: Units) -> Layers:
         return units.scaled(token_values(probe, self.settings))
@@ -259,7 +257,8 @@ def _flat(units: Units) -> list[str]:
     if not flat:
         return []
     named = f"layer {flat[0]}" if len(flat) == 1 else f"each of {len(flat)} layers"
-    return [f"all outputs of {named} are the same in {units.of}: shown as 0"]
+    why = "all that are finite are the same"
+    return [f"outputs of {named} have no σ in {units.of}, {why}: shown as 0"]
 
 
 def _infinite(run: FlowRun, settings: FlowSettings) -> list[str]:

@@ -81,7 +81,9 @@ def flow_steps(request: FlowRequest) -> Steps:
     """Do what `flow` does, a step at a time."""
     run = yield from find_run_steps(request.targets)
     against = read_alike(request.against, run) if request.against is not None else None
-    return (yield from draw_steps(run, request.settings, request.output, against))
+    return (
+        yield from draw_steps(run, request.settings, request.output, against, shape=request.shape)
+    )
 
 
 def draw_steps(
@@ -90,6 +92,8 @@ def draw_steps(
     output: FlowOutput,
     against: Probe | None = None,
     also: Mapping[str, Probe] = NOTHING_ELSE,
+    *,
+    shape: FlowShape | None = None,
 ) -> Steps:
     """Draw a run and write what is asked for, all of it or nothing.
 
@@ -105,6 +109,8 @@ def draw_steps(
         What the run is compared with; None compares its steps with the first one.
     also : mapping of str to Probe
         Written beside them under these names.
+    shape : FlowShape or None
+        How the run stands in the .blend, if that is asked for.
 
     Returns
     -------
@@ -124,6 +130,10 @@ def draw_steps(
             drawing.files.append(staging / name)
         yield from drawing.pictures(staging)
         yield from drawing.compare(staging)
+        if "blend" in output.formats:
+            path = staging / f"{output.name}.blend"
+            yield from _save_steps(path, run, settings, shape or FlowShape())
+            drawing.files.append(path)
         found = drawing.found
         yield Progress("files", len(drawing.files), len(drawing.files) + 1, REPORT)
         report = flow_report(
@@ -137,17 +147,35 @@ def draw_steps(
 def _check(run: FlowRun, output: FlowOutput) -> None:
     """Find out what is missing before any work is done."""
     pillow()
-    moving = [kind for kind in output.formats if kind != "png"]
-    if len(run.probes) < 2 and ("mp4" in moving or "png" not in output.formats):
+    moving = [kind for kind in output.formats if kind in {"gif", "mp4"}]
+    still = len(moving) < len(output.formats)
+    if len(run.probes) < 2 and ("mp4" in moving or not still):
         raise SettingsError(
             f"{moving[-1]}: {printable(run.name)} is one step, which does not move; give two "
             "probe files or more, or export png"
         )
+    if "blend" in output.formats:
+        require_blender("blend")
     if "mp4" in moving:
         require_blender("mp4")
         from .scene import movie
 
         movie.check()
+
+
+def _save_steps(
+    path: Path, run: FlowRun, settings: FlowSettings, shape: FlowShape
+) -> Generator[Progress, None, None]:
+    """Save a scene with the run in it, out of a Blender that we have to ourselves."""
+    import bpy
+
+    from .scene.build import clear
+    from .scene.files import save
+
+    clear(bpy.context.scene)
+    yield from flow_in_scene_steps(bpy.context.scene, run, settings, shape)
+    yield Progress("files", 0, 1, path.name)
+    save(path)
 
 
 def flow_in_scene_steps(

@@ -13,8 +13,10 @@ from ..core.flow.settings import FlowOutput, FlowSettings, ProbeSettings
 from ..core.model import Progress
 from ..core.readers import open_checkpoint
 from ..core.text import printable
+from ..files import staging_in
 from ..flow import Drawn, draw_steps
 from .load import probe_steps
+from .source import find_source
 
 Probing = Generator[Progress, None, Probe]
 
@@ -39,8 +41,17 @@ def draw_probe_steps(
     WeightwalkError
         With a message fit to show; nothing is left behind then.
     """
+    with staging_in(output.directory):  # may refuse, before minutes of work
+        return (yield from _drawn_steps(settings, against, drawing, output))
+
+
+def _drawn_steps(
+    settings: ProbeSettings, against: Path | None, drawing: FlowSettings, output: FlowOutput
+) -> Generator[Progress, None, Drawn]:
     first = read_if_probe(settings.model)
     other = read_if_probe(against) if against is not None else None
+    if against is not None and other is None:
+        find_source(against, trust_remote_code=settings.trust_remote_code)
     read = first is not None
     if first is None:
         chosen = settings if other is None else like(settings, other)

@@ -17,6 +17,15 @@ _MLP = (
     "mlp", "ffn", "feed_forward", "feedforward", "block_sparse_moe", "moe", "DenseReluDense",
 )  # fmt: skip
 _ROUTER = ("gate", "router")
+# Norms of what a part gives, before it is added: of attention and of MLP, and what else tells that
+# they are. Elsewhere post_attention_layernorm comes before the MLP, or after the adding.
+_NORMS = (
+    ("post_self_attn_layernorm", "post_mlp_layernorm"),  # GLM-4
+    ("post_self_attn_layernorm", "post_feedforward_layernorm"),  # T5Gemma
+    ("post_attention_layernorm", "post_feedforward_layernorm"),  # Gemma 2, OLMo 2
+    ("post_attention_layernorm", "post_mlp_layernorm", "pre_mlp_layernorm"),  # AFMoE
+)
+_SCALES = ("layer_scale1", "layer_scale2")  # DINOv2
 
 
 def part_of(layer: Any, output: str) -> Any | None:
@@ -38,7 +47,7 @@ def part_of(layer: Any, output: str) -> Any | None:
 
 
 def _attention(layer: Any) -> Any | None:
-    if after := _after(layer, "post_attention_layernorm", "layer_scale1"):
+    if after := _after(layer, 0):
         return after
     found = _child(layer, _ATTENTION)
     if found is None:
@@ -52,7 +61,7 @@ def _attention(layer: Any) -> Any | None:
 
 
 def _mlp(layer: Any) -> Any | None:
-    if after := _after(layer, "post_feedforward_layernorm", "layer_scale2"):
+    if after := _after(layer, 1):
         return after
     found = _child(layer, _MLP)
     if found is not None:
@@ -85,13 +94,13 @@ def _inner(layer: Any) -> Any:
     return inner if hasattr(inner, "__getitem__") else None
 
 
-def _after(layer: Any, norm: str, scale: str) -> Any | None:
-    """Return what comes between a part and its adding: a norm (Gemma 2, OLMo 2), or a scale."""
+def _after(layer: Any, part: int) -> Any | None:
+    """Return what comes between attention (0) or MLP (1) and its adding: a norm, or a scale."""
     children = dict(layer.named_children())
-    # Elsewhere, post_attention_layernorm is what comes before the MLP.
-    if "post_feedforward_layernorm" in children:
-        return children.get(norm)
-    return children.get(scale)
+    for names in _NORMS:
+        if set(names) <= set(children):
+            return children[names[part]]
+    return children.get(_SCALES[part])
 
 
 def _unadded(module: Any) -> Any:

@@ -114,7 +114,7 @@ def test_one_file_gives_one_picture(command, tmp_path):
     status, _, told = command("flow", tmp_path / "a.safetensors", "--out", tmp_path / "out")
     assert status == 0
     assert set(contents(tmp_path / "out")) == {"flow.png", "report.json"}
-    assert "layer 0" in told  # all ones: no σ
+    assert "layer 0 have no σ" in told  # all ones
     report = report_in(tmp_path / "out")
     assert report["comparisons"] == []
     assert report["difference"] is None
@@ -130,6 +130,52 @@ def test_against_is_the_reference(command, series, tmp_path):
         "flow.png", "flow-difference.png", "flow-curve.png", "report.json",
     }  # fmt: skip
     assert report_in(tmp_path / "out")["difference"]["units"]["of"] == "step 0"
+
+
+def test_sigma_is_that_of_the_reference(command, series, tmp_path):
+    base, last = series / "step-0.safetensors", series / "step-20.safetensors"
+    sigmas = {}
+    for which, of in (("first", "step 0"), ("run", "step 20"), (base, "step 0")):
+        more = ("--against", base, "--reference", which)
+        assert command("flow", last, "--out", tmp_path / "out", *more)[0] == 0
+        report = report_in(tmp_path / "out")
+        assert report["units"]["of"] == of
+        sigmas[which] = report["units"]["sigmas"]
+        assert report["difference"]["units"]["sigmas"] == sigmas["first"]
+    assert sigmas["first"] == sigmas[base] != sigmas["run"]
+
+
+def test_a_difference_is_the_same_however_it_is_asked_for(command, series, tmp_path):
+    base, last = series / "step-0.safetensors", series / "step-20.safetensors"
+    assert command("flow", base, last, "--out", tmp_path / "two")[0] == 0
+    assert command("flow", last, "--against", base, "--out", tmp_path / "one")[0] == 0
+    two, one = contents(tmp_path / "two"), contents(tmp_path / "one")
+    assert two["flow-difference.png"] == one["flow-difference.png"] != one["flow.png"]
+
+
+def test_each_option_changes_the_picture(command, series, tmp_path):
+    options = ((), ("--sigma", "all"), ("--layout", "layers"), ("--prompt", 2), ("--scale", 2))
+    pictures = set()
+    for more in options:
+        out = tmp_path / "out"
+        assert command("flow", series, "--out", out, "--width", 7, "--export", "png", *more)[0] == 0
+        pictures.add((out / "flow.png").read_bytes())
+        drawn = report_in(out)["settings"]
+        for name, value in (more[i : i + 2] for i in range(0, len(more), 2)):
+            key = {"--scale": "limit"}.get(name, name[2:])
+            assert drawn[key] == (value - 1 if key == "prompt" else value)
+    assert len(pictures) == len(options)
+
+
+def test_massive_activations_are_those_of_the_last_step(command, tmp_path):
+    calm = np.random.default_rng(0).standard_normal((2, 1, 20))
+    wild = calm.copy()
+    wild[1, 0, 5] = 1e4
+    for step, layers in ((0, calm), (1, wild)):
+        write_probe(tmp_path / f"step-{step}.safetensors", probe_of(list(layers)))
+    assert command("flow", tmp_path, "--out", tmp_path / "out")[0] == 0
+    (found,) = report_in(tmp_path / "out")["massive"]
+    assert (found["layer"], found["feature"], found["value"]) == (1, 5, 1e4)
 
 
 def test_the_classic_picture_is_bare(command, series, tmp_path):
@@ -216,6 +262,7 @@ def test_a_movie_without_blender_is_refused_before_any_work(command, series, tmp
         (("--export", "bmp"), "bmp"),
         (("--export", ""), "no format"),
         (("--name", "a/b"), "name"),
+        (("--name", "x" * 250), "name"),
         (("--reference", "nothing.safetensors"), "nothing.safetensors"),
         (("--against", "nothing.safetensors"), "nothing.safetensors"),
     ],

@@ -70,6 +70,16 @@ def test_stays_where_they_move_by_less_than_their_spread() -> None:
     assert against(shifted(h, 1.5, 3), h).departs is None
 
 
+def test_prompts_beyond_two_standard_deviations_are_counted() -> None:
+    h = states()
+    found = against(shifted(h, 2.0, 0), h)
+    shift = np.array(found.shift)
+    assert ((shift > 1.9) & (shift < 2.0)).any()  # else this would show nothing
+    beyond = (shift > 2.0).sum(axis=0)
+    expected = [binomtest(int(n), PROMPTS, 0.5, "greater").pvalue for n in beyond]
+    np.testing.assert_allclose(found.p, expected)
+
+
 def test_a_model_does_not_depart_from_itself() -> None:
     found = against(states(), states())
     assert found.departs is None

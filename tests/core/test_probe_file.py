@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,10 @@ def test_which_probes_can_be_compared() -> None:
     assert alike(info(layers=3), info(layers=4)) == "3 layers and 4 layers"
     assert alike(info(2), info(3)) == "2 prompts and 3 prompts"
     assert "prompt 1 is another one, or is cut" in alike(info(tokens=2), info(tokens=3))
+    whole = info(tokens=2)
+    (prompt,) = whole.prompts
+    last = replace(whole, prompts=(replace(prompt, positions=(1,)),))
+    assert alike(whole, last) == "of prompt 1 other tokens were kept"
 
 
 def test_requests_that_contradict_themselves(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "num_heads": [2, 2, 2], "window_size": 4,
     },
     "gemma2": SIZES | {"num_key_value_heads": 2, "head_dim": 8},
+    "glm4": SIZES | {"num_key_value_heads": 2, "head_dim": 8},
+    "afmoe": SIZES | {
+        "num_key_value_heads": 2, "head_dim": 8, "num_dense_layers": 1, "num_experts": 4,
+        "num_experts_per_tok": 2, "moe_intermediate_size": 8,
+    },
     "bloom": SIZES | {"n_layer": 3, "n_head": 2},
     "opt": SIZES | {"ffn_dim": 24, "word_embed_proj_dim": 16},
     "albert": SIZES | {"embedding_size": 8},

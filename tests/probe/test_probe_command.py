@@ -105,12 +105,13 @@ def test_a_model_becomes_files(run: Run, llama: Path, tmp_path: Path) -> None:
 
 
 def test_prompts_of_a_file_and_of_ours(run: Run, llama: Path, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("\ufeffthe cat\n\na mat and a cat\r\n", encoding="utf-8")
+    lines = "\ufeffthe cat\n\na mat\u2028and a cat\r\n"
+    (tmp_path / "prompts.txt").write_text(lines, encoding="utf-8")
     assert run(llama, "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "two")[0] == 0
     with safe_open(tmp_path / "two" / "probe.safetensors", "numpy") as file:
         assert set(file.keys()) == {"prompt/0/hidden", "prompt/1/hidden"}
         texts = [prompt["text"] for prompt in json.loads(file.metadata()["prompts"])]
-        assert texts == ["the cat", "a mat and a cat"]
+        assert texts == ["the cat", "a mat\u2028and a cat"]
     assert run(llama, "--out", tmp_path / "ours")[0] == 0
     assert len(read_probe(tmp_path / "ours" / "probe.safetensors").info.prompts) == 16
 
@@ -350,6 +351,16 @@ def test_texts_for_eyes_and_images_for_readers(run: Run, llama: Path, tmp_path: 
     eye, image = save("vit", tmp_path / "eye"), picture(tmp_path / "noise.png")
     assert "eye takes images (--image)" in refused(run, tmp_path / "out", eye)
     assert "takes texts (--prompt)" in refused(run, tmp_path / "out", llama, "--image", image)
+
+
+def test_what_cannot_be_is_said_before_a_model_is_loaded(
+    run: Run, llama: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for more in (("--out", tmp_path / "file"), ("--against", "nowhere", "--out", tmp_path / "out")):
+        status, _, error = run(llama, "--prompt", TEXT, *more)
+        assert (status, len(error.splitlines())) == (2, 1)  # no progress
+    assert not (tmp_path / "out").exists()
 
 
 def test_prompts_that_are_cut_differently(run: Run, llama: Path, tmp_path: Path) -> None:

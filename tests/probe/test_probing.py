@@ -92,7 +92,19 @@ def test_layers_agree_with_transformers(probe: Any, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["llama", "gpt2", "mixtral", "vit", "t5", "opt", "gemma2", "bloom", "deepseek_v3"],
+    [
+        "llama",
+        "gpt2",
+        "mixtral",
+        "vit",
+        "t5",
+        "opt",
+        "gemma2",
+        "glm4",
+        "afmoe",
+        "bloom",
+        "deepseek_v3",
+    ],
 )
 def test_attention_and_mlp_are_what_a_block_adds(probe: Any, tmp_path: Path, kind: str) -> None:
     asked = given(kind, tmp_path)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from weightwalk.batch.cli import main
 from weightwalk.core.color import scale_for
 from weightwalk.core.errors import SettingsError
 from weightwalk.core.flow.legend import colors_of
-from weightwalk.core.flow.probe import Probe, ProbeInfo, Prompt
+from weightwalk.core.flow.probe import Probe, ProbeInfo, Prompt, write_probe
 from weightwalk.core.flow.run import FlowRun
 from weightwalk.core.flow.settings import FlowSettings, FlowShape
 from weightwalk.core.settings import TimelineSettings
@@ -113,3 +114,21 @@ def test_changes_take_two_steps(bpy):
     with pytest.raises(SettingsError, match="changes: little is one step"):
         stand(bpy, write(1), FlowShape(values="changes"))
     assert every(bpy) == before
+
+
+def test_the_command_saves_the_scene_that_the_panel_would_make(bpy, tmp_path, capsys):
+    run = drift()
+    for probe in run.probes:
+        write_probe(tmp_path / f"step-{probe.info.step}.safetensors", probe)
+    asked = ["--export", "blend", "--values", "changes", "--width", "40", "--out"]
+    assert main(["flow", str(tmp_path), *asked, str(tmp_path / "out")]) == 0, capsys.readouterr()
+    assert not (tmp_path / "out" / "flow.png").exists()
+    saved = bpy.data.objects["little"].data
+    shapes = [get(key.data, "co", 3) for key in saved.shape_keys.key_blocks]
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "out" / "flow.blend"))
+    opened = bpy.data.objects["little"].data
+    for shape, key in zip(shapes, opened.shape_keys.key_blocks, strict=True):
+        np.testing.assert_array_equal(get(key.data, "co", 3), shape)
+    record = flow_record(bpy.context.scene)
+    assert record.shape.values == "changes"
+    assert len(set(map(bytes, shapes[1:]))) == 3

@@ -34,6 +34,8 @@ class FlowRun:
         What cannot be used, and why.
     files : tuple of Path
         Where each probe was read from; of a probe that was just made, nothing.
+    since : str
+        What was taken away from every probe: the label of another one, or "" for nothing.
     """
 
     name: str
@@ -41,10 +43,11 @@ class FlowRun:
     probes: tuple[Probe, ...]
     skips: tuple[Skip, ...] = ()
     files: tuple[Path, ...] = ()
+    since: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What tells the steps apart: "step 500", or their names."""
+        """What tells the steps apart: "step 500", or their names; "step 500 − step 0"."""
         labels = [printable(probe.info.label, 60) for probe in self.probes]
         if len(set(labels)) < len(labels) and len(self.files) == len(labels):
             labels = [printable(file.stem, 60) for file in self.files]
@@ -52,7 +55,7 @@ class FlowRun:
         for i, label in enumerate(labels):
             seen[label] = seen.get(label, 0) + 1
             labels[i] = label if seen[label] == 1 else f"{label} ({seen[label]})"
-        return tuple(labels)
+        return tuple(f"{label} − {self.since}" if self.since else label for label in labels)
 
 
 @dataclass(frozen=True)

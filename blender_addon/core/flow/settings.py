@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..errors import SettingsError
+from ..settings import check_file_name
 from .probe import OUTPUTS, Output
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -14,9 +15,10 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 Arrangement = Literal["bands", "layers"]
 Palette = Literal["diverging", "classic"]
 Sigma = Literal["layer", "all"]
-Picture = Literal["png", "gif", "mp4"]
+FlowFormat = Literal["png", "gif", "mp4", "blend"]
 FlowView = Literal["terrain", "volume"]
 Over = Literal["steps", "tokens"]
+FlowValues = Literal["outputs", "changes"]
 
 # Short, unlike each other, and about as long: what a base model is sure to have seen.
 DEFAULT_PROMPTS = (
@@ -154,8 +156,8 @@ class FlowOutput:
     Attributes
     ----------
     directory : Path
-    formats : tuple of {"png", "gif", "mp4"}
-        gif and mp4 are made of two steps or more.
+    formats : tuple of {"png", "gif", "mp4", "blend"}
+        gif and mp4 are made of two steps or more; blend is a scene with the run in it.
     name : str
         File name without ending.
     seconds : float
@@ -163,17 +165,16 @@ class FlowOutput:
     """
 
     directory: Path
-    formats: tuple[Picture, ...] = ("png", "gif")
+    formats: tuple[FlowFormat, ...] = ("png", "gif")
     name: str = "flow"
     seconds: float = 0.4
 
     def __post_init__(self) -> None:
         for each in self.formats:
-            _one_of("export", each, get_args(Picture))
+            _one_of("export", each, get_args(FlowFormat))
         if not self.formats:
             raise SettingsError("export: no format is given")
-        if not self.name or set(self.name) & set('/\\:*?"<>|\0') or self.name.startswith("."):
-            raise SettingsError(f"name: {self.name!r} cannot be a file's name")
+        check_file_name(self.name)
         if not 0.02 <= self.seconds <= 600.0:
             raise SettingsError(f"seconds: {self.seconds:g} is not between 0.02 and 600")
 
@@ -192,6 +193,8 @@ class FlowShape:
         Budget of a volume, and of a terrain, whose features are pooled where it would have more.
     frames, start, fps : int
         Frames a step, the first frame, frames a second.
+    values : {"outputs", "changes"}
+        What the layers put out, or how far that lies from the run's first step.
     """
 
     view: FlowView = "terrain"
@@ -200,10 +203,12 @@ class FlowShape:
     frames: int = 12
     start: int = 1
     fps: int = 24
+    values: FlowValues = "outputs"
 
     def __post_init__(self) -> None:
         _one_of("view", self.view, get_args(FlowView))
         _one_of("over", self.over, get_args(Over))
+        _one_of("values", self.values, get_args(FlowValues))
         if self.faces < 100:
             raise SettingsError(f"faces: {self.faces} is less than 100")
 
@@ -220,12 +225,15 @@ class FlowRequest:
     output : FlowOutput
     against : Path or None
         A probe file of the same prompts: what the run departs from.
+    shape : FlowShape
+        How the run stands in the scene.
     """
 
     targets: tuple[str, ...]
     settings: FlowSettings
     output: FlowOutput
-    against: Path | None = field(default=None)
+    against: Path | None = None
+    shape: FlowShape = field(default_factory=FlowShape)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -29,6 +29,12 @@ CELL: dict[Output, str] = {
 }
 
 
+def what_of(run: FlowRun, settings: FlowSettings) -> str:
+    """Say what is shown of a run."""
+    what = WHAT[settings.output]
+    return f"{what}, minus that of {run.since}" if run.since else what
+
+
 def token_values(probe: Probe, settings: FlowSettings) -> tuple[Float32, ...]:
     """Return the shown token's values in each layer, shape (features,) each.
 
