@@ -140,7 +140,7 @@ def _tell_massive(found: Sequence[Massive]) -> None:
     print(f"  {len(found):,} massive activation{'s' * (len(found) != 1)}:")
     for each in found[:TOLD]:
         where = f"layer {each.layer}, token {each.token} {printable(each.text, 30)!r}"
-        size = f"{each.value:.4g}, {each.ratio:,.0f} times the median"
+        size = f"{each.value:.4g}, {each.ratio:,.1f} times the median"
         print(f"    {where} of prompt {each.prompt + 1}, feature {each.feature}: {size}")
     if len(found) > TOLD:
         print(f"    and {len(found) - TOLD:,} more in the report")

@@ -257,8 +257,8 @@ def _flat(units: Units) -> list[str]:
     if not flat:
         return []
     named = f"layer {flat[0]}" if len(flat) == 1 else f"each of {len(flat)} layers"
-    why = "all that are finite are the same"
-    return [f"outputs of {named} have no σ in {units.of}, {why}: shown as 0"]
+    why = "those that are finite are all the same, and shown as 0"
+    return [f"outputs of {named} have no σ in {units.of}: {why}"]
 
 
 def _infinite(run: FlowRun, settings: FlowSettings) -> list[str]:

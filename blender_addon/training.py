@@ -16,6 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from time import perf_counter
@@ -94,8 +95,12 @@ class _EveryCallback(TrainerCallback):
             self._safely(state, lambda: self._write(kwargs["model"], step))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write after the last step."""
-        self._safely(state, lambda: self._end(kwargs["model"], state.global_step))
+        """Write after the last step, and say that it was the last one, also after an error."""
+        step: int = state.global_step
+        self._safely(state, lambda: self._write(kwargs["model"], step))
+        if self._run and state.is_world_process_zero:
+            with suppress(OSError):  # what kept it from writing may still do
+                self._mark(step, ended=True)
 
     def _put(self, model: torch.nn.Module, step: int, path: Path) -> None:
         """Write what is to be seen of a model into a file."""
@@ -141,11 +146,6 @@ class _EveryCallback(TrainerCallback):
             return str(marker.get(RUN_KEY, ""))
         except (OSError, ValueError, AttributeError):
             return ""
-
-    def _end(self, model: torch.nn.Module, step: int) -> None:
-        self._write(model, step)
-        if not self._quiet:
-            self._mark(step, ended=True)
 
     def _mark(self, step: int, *, ended: bool) -> None:
         """Tell those who follow the training whether it goes on."""

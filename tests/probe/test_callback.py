@@ -205,6 +205,8 @@ def test_a_write_that_fails_leaves_nothing_half_made(
     files = [f"step-{step}.safetensors" for step in (0, 1, 2)]
     assert found == ["config.json", "snapshots.json", *files]
     assert sum("no snapshots are written" in message for message in caplog.messages) == 1
+    # Who follows it need not wait for ever.
+    assert json.loads((tmp_path / "snapshots.json").read_text())["ended"] is True
 
 
 def test_patterns_that_match_nothing_are_said(

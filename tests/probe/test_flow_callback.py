@@ -277,7 +277,8 @@ def test_an_error_is_logged_once_and_the_training_goes_on(
     assert "step-0.safetensors" in left
     assert "step-30.safetensors" not in left
     assert not [name for name in left if name.startswith(".")]
-    assert not json.loads((tmp_path / "probes" / "snapshots.json").read_text())["ended"]
+    # Nothing more comes, and who follows it need not wait for ever.
+    assert json.loads((tmp_path / "probes" / "snapshots.json").read_text())["ended"]
 
 
 def test_a_model_that_cannot_be_probed_is_said(

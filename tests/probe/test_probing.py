@@ -132,6 +132,15 @@ def test_what_is_added_before_a_norm(probe: Any) -> None:
     np.testing.assert_allclose(found.layers()[0], after.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("token", ["last", "all"])
+def test_layers_that_write_into_what_they_are_given(probe: Any, token: str) -> None:
+    model = make("llama")
+    expected = probe(model, words(), [TEXT], token=token).layers()[:2]
+    model.layers[2].register_forward_pre_hook(lambda _module, given: given[0].zero_())
+    found = probe(model, words(), [TEXT], token=token).layers()[:2]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_routers(probe: Any) -> None:
     import torch
 
