@@ -21,7 +21,7 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from weightwalk.probing import probe  # noqa: E402
 
-LENGTHS = (32, 64)  # tokens
+CASES = ((16, 5), (1, 32), (1, 64))  # prompts, tokens
 TOKENS = ("last", "all")
 ROUNDS = 15  # of all of them, in turn
 
@@ -71,18 +71,20 @@ def main() -> None:
     tokenizer = Numbers()
     results: dict[str, dict[str, float]] = {}
     gc.disable()  # a round's garbage is collected after it
-    for length in LENGTHS:
-        ids = list(range(10, 10 + length))
-        text, tokens = tokenizer.decode(ids), torch.tensor([ids])
+    for count, length in CASES:
+        prompts = [list(range(10 + i, 10 + i + length)) for i in range(count)]
+        texts = [tokenizer.decode(ids) for ids in prompts]
 
-        def plain(tokens: torch.Tensor = tokens) -> None:
+        def plain(prompts: list[list[int]] = prompts) -> None:
             with torch.no_grad():
-                model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+                for ids in prompts:
+                    one = torch.tensor([ids])
+                    model(input_ids=one, attention_mask=torch.ones_like(one), use_cache=False)
 
         jobs: dict[str, Callable[[], object]] = {"plain": plain}
         for token in TOKENS:
-            jobs[token] = lambda token=token, text=text: probe(
-                model, tokenizer, [text], token=token
+            jobs[token] = lambda token=token, texts=texts: probe(
+                model, tokenizer, texts, token=token
             )  # type: ignore[misc]
         times: dict[str, list[float]] = {job: [] for job in jobs}
         for number in range(ROUNDS + 2):
@@ -95,7 +97,7 @@ def main() -> None:
                     times[job].append(found[job])
         for token in TOKENS:
             pairs = zip(times[token], times["plain"], strict=True)
-            results[f"{length} tokens, {token}"] = {
+            results[f"{count} × {length} tokens, {token}"] = {
                 "ratio": statistics.median(mine / theirs for mine, theirs in pairs),
                 "fastest": min(times[token]) / min(times["plain"]),
                 "plain": statistics.median(times["plain"]),

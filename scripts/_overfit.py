@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -51,6 +52,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from weightwalk.core.flow.compare import compare
 from weightwalk.core.flow.probe import read_probe
+from weightwalk.core.snapshot import MARKER
 from weightwalk.training import FlowCallback
 
 # Odd enough that no model has seen them.
@@ -315,6 +317,15 @@ def _where(departs: dict[int, int | None], layers: int) -> str:
     )
 
 
+def is_ours(out: Path) -> bool:
+    """Return whether a folder is empty or has only what an earlier experiment left in it."""
+    if not out.is_dir():
+        return False
+    names = [path.name for path in out.iterdir()]
+    own = {"config.json", "overfit.json", "overfit.txt", MARKER}
+    return all(name in own or fnmatch(name, "step-*.safetensors") for name in names)
+
+
 def main() -> None:
     """Train, and say what happened."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -322,7 +333,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a smaller model, in seconds")
     arguments = parser.parse_args()
     out: Path = arguments.out
-    if any(out.glob("*")) and not (out / "overfit.json").exists():
+    if out.exists() and not is_ours(out):
         sys.exit(f"{out} is there already, and something else is in it")
     disable_progress_bar()
     set_verbosity_error()

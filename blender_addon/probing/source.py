@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError, MissingDependencyError, SettingsError
-from ..core.readers import open_checkpoint
+from ..core.readers import Checkpoint, open_checkpoint
 from ..core.readers.base import bad, parse_json
 from ..core.readers.describe import checkpoint_name
 from ..core.text import printable
@@ -147,6 +147,7 @@ def weights_of(source: Source, dtype: str) -> tuple[int, str]:
     if pickles and not any(source.folder.glob("*.safetensors")):
         return sum(file.stat().st_size for file in pickles), "as stored"
     with open_checkpoint(source.folder) as checkpoint:
+        _check_layers(source, checkpoint)
         if "quantization_config" in source.config:
             return sum(t.nbytes for t in checkpoint.values()), "as quantised"
         chosen = _own_dtype(source.config) if dtype == "auto" else dtype
@@ -154,6 +155,15 @@ def weights_of(source: Source, dtype: str) -> tuple[int, str]:
             floats = (_FLOATS[t.dtype] for t in checkpoint.values() if t.dtype in _FLOATS)
             chosen = next(floats, "float32")
         return sum(prod(t.shape) for t in checkpoint.values()) * _BYTES[chosen], chosen
+
+
+def _check_layers(source: Source, checkpoint: Checkpoint) -> None:
+    """Raise `CheckpointError` where transformers would make far more layers than there are."""
+    layers = [tensor.layer for tensor in checkpoint.values() if tensor.layer is not None]
+    there, told_of = max(layers, default=-1) + 1, source.config.get("num_hidden_layers")
+    if isinstance(told_of, int) and there and told_of > 2 * there:
+        what = f"its config says that it has {told_of:,} layers, and there are weights of {there}"
+        raise bad(source.path, what)
 
 
 def _own_dtype(config: dict[str, Any]) -> str:

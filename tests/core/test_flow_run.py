@@ -145,3 +145,12 @@ def test_only_tokens_that_were_kept_can_be_shown():
         token_values(probe, FlowSettings(prompt=1))
     with pytest.raises(CheckpointError, match="outputs: hidden"):
         token_values(probe, FlowSettings(output="mlp"))
+
+
+def test_probes_larger_than_memory(tmp_path):
+    """Holes in a file cost no disk, and would cost memory."""
+    first, other = write(tmp_path, probe_of([[[1.0]]], 0), probe_of([[[1.0]]], 1))
+    with other.open("r+b") as file:
+        file.truncate(1 << 42)
+    with pytest.raises(SeriesError, match=r"larger than the .*B of memory that are free"):
+        find_run([str(first), str(other)])

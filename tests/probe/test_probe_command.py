@@ -313,6 +313,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (cut, "the file was cut"),
     "a layer less": (without_a_layer, "3 weights of the layers are not in it"),
     "other sizes": (of_other_sizes, "has the shape (16, 16), and its config says (16, 32)"),
+    "many layers": (
+        lambda f: change_config(f, num_hidden_layers=100_000),
+        "says that it has 100,000 layers, and there are weights of 3",
+    ),
     "too large": (too_large, "takes 8.8 TB as float32, and "),
 }
 

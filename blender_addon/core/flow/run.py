@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import CheckpointError, SeriesError
+from ..estimate import available_memory, size_text
 from ..model import Progress
 from ..plans import Skip
 from ..readers import open_checkpoint, printable
@@ -105,6 +106,7 @@ def find_run(targets: Sequence[str]) -> FlowRun:
 def find_run_steps(targets: Sequence[str]) -> Generator[Progress, None, FlowRun]:
     """Do what `find_run` does, a file at a time."""
     found = _locate(targets)
+    size, free = 0, available_memory()
     probes: list[tuple[Path, Probe]] = []
     skips: list[Skip] = []
     for i, file in enumerate(found.files):
@@ -112,6 +114,8 @@ def find_run_steps(targets: Sequence[str]) -> Generator[Progress, None, FlowRun]
         try:
             if not found.named and not _claims(file):
                 continue
+            size += file.stat().st_size if file.is_file() else 0
+            _check_memory(found, size, free)
             probe = _read(file)
         except CheckpointError as error:
             if found.named and len(found.files) == 1:
@@ -129,6 +133,15 @@ def find_run_steps(targets: Sequence[str]) -> Generator[Progress, None, FlowRun]
         probes.sort(key=lambda pair: pair[1].info.step or 0)
     files, ordered = zip(*probes, strict=True)
     return FlowRun(printable(ordered[0].info.model), found.path, ordered, tuple(skips), files)
+
+
+def _check_memory(found: _Found, size: int, free: int | None) -> None:
+    """Raise `SeriesError` where probes, all of which are held, do not fit into memory."""
+    if free is not None and size > free:
+        raise SeriesError(
+            f"{printable(found.path, 1000)}: these probes are larger than the "
+            f"{size_text(free)} of memory that are free; take fewer of them, or keep fewer tokens"
+        )
 
 
 def difference(first: Probe, other: Probe) -> str:
