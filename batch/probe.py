@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -47,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the base model, an earlier checkpoint or a probe file to compare with",
     )  # fmt: skip
     add = parser.add_argument_group("how the model is loaded").add_argument
+    add(
+        "--tokenizer", type=Path, metavar="DIR",
+        help="a folder with the tokenizer or image processor (default: the model's, or else that "
+        "of the model that it is compared with)",
+    )  # fmt: skip
     add("--device", choices=get_args(f.Device), default="auto", help="default: the fastest")
     add("--dtype", choices=get_args(f.DType), default="auto", help="default: as in the file")
     add(
@@ -86,6 +92,7 @@ def settings_of(chosen: argparse.Namespace) -> f.ProbeSettings:
         chosen.device,
         chosen.dtype,
         chosen.trust_remote_code,
+        chosen.tokenizer,
     )
 
 
@@ -107,6 +114,8 @@ def run(chosen: argparse.Namespace) -> int:
     from ..pipeline import drain
     from ..probing.drawn import draw_probe_steps
 
+    # Threads that wait for work would take the cores from whatever else runs there.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings = settings_of(chosen)
     drawing, output = drawing_of(chosen)
     if "mp4" in output.formats or not {"png", "blend"} & set(output.formats):

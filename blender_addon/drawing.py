@@ -36,6 +36,10 @@ Make = Callable[[], Any]
 
 # Times the other steps that the last one is seen.
 HELD = 5.0
+# Pixels on the shorter side of a film, at least.
+FILMED = 32
+# A share of values beyond the scale that is told of.
+MANY = 0.2
 FPS = 24
 
 
@@ -166,18 +170,29 @@ class Drawing:
         steps = [self._scaled(probe, found.units) for probe in run.probes]
         counts = [Counts.of(layers, scale) for layers in steps]
         found.steps += [Step(*each) for each in zip(run.labels, counts, strict=True)]
+        found.notes += self._beyond(counts[-1], steps[-1])
         marked = any(each.nonfinite for each in counts)
         plot = self._plot(steps[0])
         for label, layers in zip(run.labels, steps, strict=True):
             words = words_of(run, self.settings, label, found.units)
             yield partial(draw_picture, layers, plot, scale, words, marked=marked)
 
+    def _beyond(self, counts: Counts, layers: Layers) -> list[str]:
+        """Say what to do where the first step's σ is a poor unit for the last one."""
+        share = (counts.below + counts.above) / max(sum(layer.size for layer in layers), 1)
+        if share < MANY or len(self.run.probes) < 2 or self.settings.reference == "run":
+            return []
+        what = f"{share:.0%} of the values lie beyond the scale at {self.run.labels[-1]}"
+        return [f"{what}; --reference run takes σ of all steps"]
+
     def _classic(self) -> Iterator[Make]:
         """Give each step's picture in the classic colours, bare."""
         settings = self.settings
         steps = [token_values(probe, settings) for probe in self.run.probes]
-        zoom = settings.zoom or 1
         pictures = classic_of(steps, settings.width, settings.layout)
+        zoom = settings.zoom or 1
+        if "mp4" in self.output.formats and settings.zoom is None:
+            zoom = -(-FILMED // min(pictures.shape[1:3]))  # Blender refuses smaller ones
         check_pixels((pictures.shape[2] * zoom, pictures.shape[1] * zoom))
         for picture in pictures:
             yield partial(np.kron, picture, np.ones((zoom, zoom, 1), np.uint8))

@@ -69,7 +69,7 @@ def lint(every: bool) -> list[str]:
     packages = [f"-p=weightwalk.{name}" for name in ("core", "batch", "probing")]
     packages += [
         f"-m=weightwalk.{name}"
-        for name in ("pipeline", "animate", "film", "files", "flow", "refine")
+        for name in ("pipeline", "animate", "drawing", "film", "files", "flow", "refine")
     ]
     run(python, "-m", "mypy", *packages)
     return []

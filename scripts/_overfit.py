@@ -33,6 +33,8 @@ for _number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(_number, lambda number, _frame: sys.exit(128 + number))
 os.environ["HF_HUB_OFFLINE"] = "1"  # the model is a file; nothing is asked for
 os.environ["TQDM_DISABLE"] = "1"
+# Threads that wait for work would take the cores from whatever else runs there.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from _model import fetch_smollm2

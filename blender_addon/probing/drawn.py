@@ -48,10 +48,13 @@ def draw_probe_steps(
 def _drawn_steps(
     settings: ProbeSettings, against: Path | None, drawing: FlowSettings, output: FlowOutput
 ) -> Generator[Progress, None, Drawn]:
+    against_settings = settings
     first = read_if_probe(settings.model)
     other = read_if_probe(against) if against is not None else None
     if against is not None and other is None:
         find_source(against, trust_remote_code=settings.trust_remote_code)
+        if first is None:
+            settings, against_settings = sharing(settings, against)
     read = first is not None
     if first is None:
         chosen = settings if other is None else like(settings, other)
@@ -62,7 +65,7 @@ def _drawn_steps(
     also = {"probe.safetensors": first}
     if against is not None:
         if other is None:
-            same = replace(settings, model=against)
+            same = replace(against_settings, model=against)
             if read:
                 same = like(same, first)
             other = yield from probe_steps(same)
@@ -72,6 +75,23 @@ def _drawn_steps(
         also["against.safetensors"] = other
     run = FlowRun(first.info.model, settings.model, (first,))
     return (yield from draw_steps(run, drawing, output, other, also))
+
+
+def sharing(settings: ProbeSettings, against: Path) -> tuple[ProbeSettings, ProbeSettings]:
+    """Return settings for a model and for the one it is compared with.
+
+    A Trainer's checkpoint often has no tokenizer: it then takes the other's.
+    """
+    if settings.tokenizer is not None:
+        return settings, settings
+    trust = settings.trust_remote_code
+    mine = find_source(settings.model, trust_remote_code=trust)
+    theirs = find_source(against, trust_remote_code=trust)
+    has = [s.has_processor if settings.images else s.has_tokenizer for s in (mine, theirs)]
+    return (
+        settings if has[0] or not has[1] else replace(settings, tokenizer=against),
+        settings if has[1] or not has[0] else replace(settings, tokenizer=settings.model),
+    )
 
 
 def read_if_probe(path: Path) -> Probe | None:

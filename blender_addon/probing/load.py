@@ -21,7 +21,7 @@ from ..core.text import printable
 from .inputs import opened
 from .layers import find_layers
 from .live import taking_steps
-from .source import Source, find_source, weights_of
+from .source import Source, find_source, find_words, weights_of
 from .taking import rng_as_found, told
 
 T = TypeVar("T")
@@ -99,8 +99,6 @@ class _Loaded:
             "local_files_only": True,
             "trust_remote_code": settings.trust_remote_code,
         }
-        if source.gguf:
-            self.common["gguf_file"] = source.gguf
         self.config = None if source.gguf else self._config()
         self.prompts = settings.prompts or (() if settings.images else DEFAULT_PROMPTS)
         self._check_kind()
@@ -115,13 +113,22 @@ class _Loaded:
 
             torch.cuda.empty_cache()
 
-    def _load(self, auto: Any, what: str, **options: Any) -> Any:
+    def _load(self, auto: Any, what: str, source: Source | None = None, **options: Any) -> Any:
+        source = source or self.source
+        common = self.common | ({"gguf_file": source.gguf} if source.gguf else {})
         try:
-            return auto.from_pretrained(str(self.source.folder), **self.common, **options)
+            return auto.from_pretrained(str(source.folder), **common, **options)
         except (WeightwalkError, MemoryError):
             raise
         except Exception as error:  # whatever transformers and what it calls may raise
-            raise bad(self.source.path, f"the {what} cannot be loaded ({told(error)})") from error
+            raise bad(source.path, f"the {what} cannot be loaded ({told(error)})") from error
+
+    def _words(self) -> Source:
+        """Return where the tokenizer, or the image processor, is."""
+        other, asked = self.settings.tokenizer, self.settings
+        if other is None:
+            return self.source
+        return find_words(other, trust_remote_code=asked.trust_remote_code)
 
     def _config(self) -> Any:
         import transformers
@@ -168,18 +175,28 @@ class _Loaded:
         import transformers
 
         # Without its files transformers makes one up that knows no word.
-        found = None
-        if self.source.has_tokenizer:
-            found = self._load(transformers.AutoTokenizer, "tokenizer")
+        found, source = None, self._words()
+        if source.has_tokenizer:
+            found = self._load(transformers.AutoTokenizer, "tokenizer", source)
         if found is None or len(found) <= len(found.all_special_ids):
-            what = "there is no tokenizer here, such as tokenizer.json, to cut the prompts"
-            raise bad(self.source.path, what)
+            what = (
+                "there is no tokenizer here, such as tokenizer.json, to cut the prompts; "
+                "--tokenizer takes another folder that has it"
+            )
+            raise bad(source.path, what)
         return found
 
     def _processor(self) -> Any:
         import transformers
 
-        return self._load(transformers.AutoImageProcessor, "image processor")
+        source = self._words()
+        if not source.has_processor:
+            what = (
+                "there is no image processor here (preprocessor_config.json); --tokenizer takes "
+                "another folder that has it"
+            )
+            raise bad(source.path, what)
+        return self._load(transformers.AutoImageProcessor, "image processor", source)
 
     def model(self, device: str) -> tuple[Any, tuple[str, ...]]:
         """Load the model; return it, and notes."""

@@ -13,6 +13,7 @@ from ..core.errors import CheckpointError, MissingDependencyError, SettingsError
 from ..core.readers import Checkpoint, open_checkpoint
 from ..core.readers.base import bad, parse_json
 from ..core.readers.describe import checkpoint_name
+from ..core.series import natural
 from ..core.text import printable
 from .taking import told
 
@@ -65,6 +66,11 @@ class Source:
         """Whether there are files of one; transformers would make up an empty one."""
         return bool(self.gguf) or any(any(self.folder.glob(glob)) for glob in _TOKENIZER)
 
+    @property
+    def has_processor(self) -> bool:
+        """Whether there are files of what makes a picture fit for the model."""
+        return any(self.folder.glob("*processor_config.json"))
+
 
 def find_source(path: Path, *, trust_remote_code: bool) -> Source:
     """Find the model that a path stands for.
@@ -79,7 +85,7 @@ def find_source(path: Path, *, trust_remote_code: bool) -> Source:
     try:
         is_folder = path.is_dir()
         if not is_folder and not path.exists():
-            raise bad(path, "there is no such file or folder")
+            raise bad(path, f"there is no such file or folder{_hub(path)}")
         if not is_folder:
             return _of_file(path)
         if not (path / "config.json").is_file():
@@ -92,6 +98,30 @@ def find_source(path: Path, *, trust_remote_code: bool) -> Source:
             raise
         raise bad(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
     return Source(path, None, config)
+
+
+def find_words(path: Path, *, trust_remote_code: bool) -> Source:
+    """Find where a tokenizer or an image processor is: a model, or a folder with nothing else.
+
+    Raises
+    ------
+    CheckpointError
+        There is none.
+    SettingsError
+        It brings code of its own, and that is not to be run.
+    """
+    if not path.is_dir() or (path / "config.json").is_file():
+        return find_source(path, trust_remote_code=trust_remote_code)
+    if not trust_remote_code:
+        _refuse_code(path, {})
+    return Source(path, None)
+
+
+def _hub(path: Path) -> str:
+    """Say what to do where a path is the name of a model on a hub."""
+    named = not path.is_absolute() and len(path.parts) == 2 and ".." not in path.parts
+    how = f"hf download {path.as_posix()} --local-dir DIR"
+    return f"; nothing is downloaded here, so fetch it first: {printable(how)}" if named else ""
 
 
 def _of_file(path: Path) -> Source:
@@ -111,6 +141,13 @@ def _of_gguf_in(folder: Path) -> Source:
     if files:
         names = ", ".join(map(printable, files[:6]))
         raise bad(folder, f"there are {len(files)} GGUF files here; give one of: {names}")
+    if (folder / "adapter_config.json").is_file():
+        what = "this is an adapter; merge it into its model first (PEFT's merge_and_unload)"
+        raise bad(folder, what)
+    checkpoints = [path.name for path in folder.glob("checkpoint-*") if path.is_dir()]
+    if checkpoints:
+        some = printable(", ".join(sorted(checkpoints, key=natural)[-6:]))
+        raise bad(folder, f"this is a training's folder; give one of its checkpoints: {some}")
     raise bad(folder, "there is no config.json here, which says what the model is")
 
 

@@ -146,7 +146,7 @@ def stand_flow_steps(
     except BaseException:
         made.take_back()
         raise
-    _settle(scene, root, timeline, show.labels)
+    _settle(scene, root, timeline, show.labels, changed=shape.values == "changes")
     return root
 
 
@@ -277,7 +277,12 @@ def _enter(scene: bpy.types.Scene, show: Show, plot: Plot) -> None:
 
 
 def _settle(
-    scene: bpy.types.Scene, root: bpy.types.Collection, timeline: Timeline, labels: tuple[str, ...]
+    scene: bpy.types.Scene,
+    root: bpy.types.Collection,
+    timeline: Timeline,
+    labels: tuple[str, ...],
+    *,
+    changed: bool,
 ) -> None:
     """Open the floor, set the frames and the markers."""
     _forget_images()
@@ -293,7 +298,8 @@ def _settle(
     names = (printable(label, LONGEST) for label in labels)
     marks = ((name, timeline.middle(i)[0]) for i, name in enumerate(names))
     set_markers(scene, root, marks)
-    scene.frame_current = timeline.start
+    # Of changes there is none at the first step.
+    scene.frame_current = timeline.middle(len(labels) - 1)[0] if changed else timeline.start
 
 
 def clear_flow(scene: bpy.types.Scene) -> None:

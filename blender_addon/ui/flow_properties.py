@@ -366,7 +366,7 @@ class Flow(bpy.types.PropertyGroup):
             self.cost = ""
             return
         if self.view == "volume" and len(self.tokens) < 2:
-            self.cost = "A volume takes several tokens, and one was kept"
+            self.cost = "A volume takes several tokens, and one was kept: probe with --token all"
             return
         self.cost = self.estimate().sentence()
 

@@ -229,6 +229,23 @@ def test_a_movie_lasts_as_long_as_the_gif(command, series, tmp_path):
     bpy.data.movieclips.remove(movie)
 
 
+@pytest.mark.bpy
+def test_a_movie_of_a_few_values_is_large_enough_for_blender(command, series, tmp_path):
+    chosen = ("--palette", "classic", "--export", "mp4,png", "--out", tmp_path)
+    assert command("flow", series, *chosen)[0] == 0
+    with Image.open(tmp_path / "flow.png") as still:
+        assert min(still.size) >= 32
+
+
+def test_a_first_step_that_is_a_poor_unit_is_told(command, tmp_path):
+    rng = np.random.default_rng(0)
+    write(tmp_path / "in", random_probe(rng, 0, scale=0.01), random_probe(rng, 9))
+    said = command("flow", tmp_path / "in", "--out", tmp_path / "a")[2]
+    assert "of the values lie beyond the scale at step 9; --reference run" in said
+    asked = ("--reference", "run", "--out", tmp_path / "b")
+    assert "beyond the scale" not in command("flow", tmp_path / "in", *asked)[2]
+
+
 def test_neither_torch_nor_blender_is_needed(series, tmp_path):
     code = (
         "import sys; sys.modules['torch'] = sys.modules['bpy'] = None;"

@@ -175,14 +175,20 @@ def test_units_leave_massive_activations_out_and_say_so():
     layers = [rng.standard_normal((50, 40)) * 5, np.ones((50, 40))]
     clean = units_of([probe_of(layers)], "hidden", "layer", "step 0")
     np.testing.assert_allclose(clean.sigmas, [layers[0].std(), 0.0], rtol=1e-6)
-    layers[0][3, 4] = 1e5
+    # A token with a massive activation is unlike the others in its other features, too.
+    layers[0][3, 4], layers[0][3, 5] = 1e5, 300.0
     layers[0][5, 6] = np.nan
     massive = units_of([probe_of(layers)], "hidden", "layer", "step 0")
     assert massive.massive == 1
     assert massive.sigmas[0] == pytest.approx(clean.sigmas[0], rel=0.01)
     shared = units_of([probe_of(layers)], "hidden", "all", "step 0").sigmas
-    every = np.concatenate([layers[0].ravel(), layers[1].ravel()])
-    assert shared[0] == shared[1] == pytest.approx(every[np.abs(every) < 1e4].std(), rel=1e-5)
+    every = np.concatenate([np.delete(layers[0], 3, axis=0).ravel(), layers[1].ravel()])
+    assert shared[0] == shared[1] == pytest.approx(np.nanstd(every), rel=1e-5)
+    layers[0][:, 4] = 1e5
+    all_tokens = units_of([probe_of(layers)], "hidden", "layer", "step 0")
+    assert all_tokens.massive == 50
+    rest = np.delete(layers[0], 4, axis=1)
+    assert all_tokens.sigmas[0] == pytest.approx(np.nanstd(rest), rel=1e-5)
     scaled = massive.scaled([np.float32([5, np.nan, np.inf]), np.float32([7, np.nan, -np.inf])])
     assert scaled[0][0] == pytest.approx(5 / massive.sigmas[0])
     assert scaled[1][0] == 0.0

@@ -405,6 +405,39 @@ def test_a_model_that_fails(run: Run, tmp_path: Path) -> None:
     assert said == "weightwalk: the model fails on prompt 1: broken on purpose"
 
 
+@pytest.mark.parametrize(("kind", "file"), [("llama", "tokenizer"), ("vit", "preprocessor_config")])
+def test_a_checkpoint_takes_what_it_lacks_from_the_other(run, tmp_path, kind, file) -> None:
+    base, tuned = save(kind, tmp_path / "base"), save(kind, tmp_path / "tuned")
+    given = ("--prompt", TEXT) if kind == "llama" else ("--image", picture(tmp_path / "a.png"))
+    for path in tuned.glob(f"{file}*"):
+        path.unlink()
+    assert file.partition("_")[0].removeprefix("pre") in refused(
+        run, tmp_path / "no", tuned, *given
+    )
+    for number, asked in enumerate(
+        [(tuned, "--against", base), (base, "--against", tuned), (tuned, "--tokenizer", base)]
+    ):
+        status, _, error = run(*asked, *given, "--out", tmp_path / str(number))
+        assert status == 0, error
+    made = [read_probe(tmp_path / n / "probe.safetensors") for n in "012"]
+    for one in made[1:]:
+        for a, b in zip(made[0].layers(), one.layers(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_folders_that_are_no_models_say_what_to_do(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused(run, tmp_path / "out", "HuggingFaceTB/SmolLM2-135M")
+    assert "hf download HuggingFaceTB/SmolLM2-135M --local-dir DIR" in said
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+    assert "merge_and_unload" in refused(run, tmp_path / "out", tmp_path / "lora")
+    for step in (90, 100):
+        (tmp_path / "run" / f"checkpoint-{step}").mkdir(parents=True)
+    said = refused(run, tmp_path / "out", tmp_path / "run")
+    assert said.endswith("give one of its checkpoints: checkpoint-90, checkpoint-100")
+
+
 @pytest.mark.model
 def test_a_real_model_without_tokenizer(run: Run, model_folder: Path, tmp_path: Path) -> None:
     said = refused(run, tmp_path / "out", model_folder)

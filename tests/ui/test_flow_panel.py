@@ -221,7 +221,7 @@ def test_a_volume_takes_several_tokens(bpy, tmp_path):
     flow = bpy.context.scene.weightwalk.flow
     assert flow.names == ["tiny"]
     flow.view = "volume"
-    assert flow.cost == "A volume takes several tokens, and one was kept"
+    assert flow.cost == "A volume takes several tokens, and one was kept: probe with --token all"
     assert "several tokens" in said_by(bpy.ops.weightwalk.build_flow)
     assert record(bpy) is None
     bpy.ops.weightwalk.load_flow(filepath=str(write(tmp_path / "all")))

@@ -78,10 +78,10 @@ def unit_text(units: Units, *, shared: bool) -> str:
     over = f"{prompts} prompt{'s' * (prompts != 1)} and {tokens:,} token{'s' * (tokens != 1)}"
     said = f"σ is the standard deviation of {whose} in {units.of}, over {over}"
     if units.massive:
-        are = "activations are" if units.massive > 1 else "activation is"
+        some = "activations" if units.massive > 1 else "activation"
         said += (
-            f"; {units.massive:,} massive {are} left out of it (beyond {MASSIVE:g} times the "
-            "layer's median magnitude)"
+            f"; left out of it are tokens with massive activations there ({units.massive:,} {some} "
+            f"beyond {MASSIVE:g} times the layer's median magnitude)"
         )
     return said
 

@@ -62,6 +62,8 @@ class ProbeSettings:
         "auto" is the fastest device, and the dtype in the file.
     trust_remote_code : bool
         Run Python code that lies in the model's folder.
+    tokenizer : Path or None
+        A folder with the tokenizer or the image processor, where the model's has none.
     """
 
     model: Path
@@ -73,6 +75,7 @@ class ProbeSettings:
     device: Device = "auto"
     dtype: DType = "auto"
     trust_remote_code: bool = False
+    tokenizer: Path | None = None
 
     def __post_init__(self) -> None:
         check_probing(self.token, self.outputs)

@@ -30,7 +30,7 @@ class Units:
     of : str
         Of what it was found, in words: "step 0", "all 12 steps", "base".
     massive : int
-        How many outputs were left out.
+        How many massive activations there were, whose tokens were left out.
     prompts, tokens : int
         How many there were, tokens in all.
     """
@@ -66,8 +66,9 @@ def units_of(probes: Sequence[Probe], output: Output, sigma: Sigma, of: str) -> 
     Returns
     -------
     Units
-        Massive activations, beyond 100 times the median magnitude in their layer, are left out:
-        a few of them would be most of its σ.
+        Tokens with massive activations, beyond 100 times the median magnitude in their layer, are
+        left out there: a few of them would be most of its σ, and other features of such a token
+        are often large, too. Where all tokens have some, these alone are left out.
     """
     layers = range(len(probes[0].info.layers))
     found = [_moments(_values(probes, output, layer)) for layer in layers]
@@ -119,22 +120,24 @@ def name_of(probe: Probe, run: FlowRun) -> str:
 def _values(probes: Sequence[Probe], output: Output, layer: int) -> Iterator[Float32]:
     for probe in probes:
         for prompt in range(len(probe.info.prompts)):
-            yield probe.layers(prompt, output)[layer].ravel()
+            yield probe.layers(prompt, output)[layer]
 
 
 def _moments(values: Iterator[Float32]) -> tuple[tuple[float, float, float], int]:
-    """Return count, mean and squared deviations, and how many massive ones were left out."""
-    flat = np.concatenate(list(values)).astype(np.float64)
-    flat = flat[np.isfinite(flat)]
-    if not len(flat):
+    """Return count, mean and squared deviations, and how many massive ones there are."""
+    tokens = np.concatenate(list(values)).astype(np.float64)
+    finite = np.isfinite(tokens)
+    if not finite.any():
         return (0.0, 0.0, 0.0), 0
-    magnitude = np.abs(flat)
-    median = np.median(magnitude)
-    kept = flat[magnitude <= MASSIVE * median] if median > 0 else flat
+    magnitude = np.abs(tokens)
+    median = np.median(magnitude[finite])
+    massive = finite & (magnitude > MASSIVE * median) & (median > 0)
+    ordinary = finite & ~massive.any(axis=1, keepdims=True)
+    kept = tokens[ordinary if ordinary.any() else finite & ~massive]
     mean = kept.mean()
     # Of equal values the rounding of the mean is no deviation.
     squares = 0.0 if np.ptp(kept) == 0 else float(np.sum((kept - mean) ** 2))
-    return (float(len(kept)), float(mean), squares), len(flat) - len(kept)
+    return (float(len(kept)), float(mean), squares), int(massive.sum())
 
 
 def _merged(table: Float64) -> Float64:

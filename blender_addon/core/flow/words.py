@@ -94,7 +94,7 @@ def _words(run: FlowRun, settings: FlowSettings, label: str, cell: str, units: U
     parts += [printable(prompt.image, 60)] if prompt.image else []
     if len(info.prompts) > 1:
         parts.append(f"prompt {settings.prompt + 1} of {len(info.prompts)}")
-    parts.append(f"token {shown + 1} of {len(prompt.tokens)}")
+    parts.append(f"token {shown} of 0 to {len(prompt.tokens) - 1}")
     unit = unit_text(units, shared=settings.sigma == "all")
     rows = -(-features[-1] // settings.width)
     if rows > 1 and settings.layout == "layers":
