@@ -442,3 +442,25 @@ def test_folders_that_are_no_models_say_what_to_do(run, tmp_path, monkeypatch) -
 def test_a_real_model_without_tokenizer(run: Run, model_folder: Path, tmp_path: Path) -> None:
     said = refused(run, tmp_path / "out", model_folder)
     assert "all-MiniLM-L6-v2: there is no tokenizer here" in said
+
+
+@pytest.mark.model
+def test_a_real_encoder_gives_what_transformers_has(
+    run: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    """Each layer of BERT ends with its norm, so that all hidden states are layers' outputs."""
+    transformers = quiet_import()
+    import torch
+
+    words().save_pretrained(tmp_path / "words")
+    asked = ("--tokenizer", tmp_path / "words", "--prompt", TEXT, "--token", "all")
+    status, _, error = run(model_folder, *asked, "--out", tmp_path / "out")
+    assert status == 0, error
+    probe = read_probe(tmp_path / "out" / "probe.safetensors")
+    model = transformers.AutoModel.from_pretrained(model_folder, local_files_only=True).eval()
+    with torch.no_grad():
+        given = torch.tensor([words()(TEXT)["input_ids"]])
+        states = model(given, output_hidden_states=True).hidden_states
+    assert len(states) == len(probe.info.layers) + 1 == 7
+    for ours, theirs in zip(probe.layers(), states[1:], strict=True):
+        np.testing.assert_array_equal(ours, theirs[0].numpy())
