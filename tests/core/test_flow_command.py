@@ -328,7 +328,7 @@ def test_probes_of_other_models_weights_and_folders_that_cannot_be(command, seri
 def test_what_shows_weights_sends_probes_here(command, series, tmp_path):
     for name, target in (("mesh", series / "step-0.safetensors"), ("animate", series),
                          ("animate", series / "step-0.safetensors")):  # fmt: skip
-        status, _, told = command(name, target, "--out", tmp_path / "out")
+        status, _, told = command(name, target, "--export", "glb", "--out", tmp_path / "out")
         assert (status, len(told.splitlines())) == (2, 1)
         assert "`weightwalk flow`" in told
         assert not (tmp_path / "out").exists()
