@@ -29,10 +29,11 @@ from . import compat
 from .camera import overview
 from .flow_ground import settle
 from .labels import Ink, Legend, Subject, legend, plates, signs, subjects
+from .made import Made
 from .material import glowing_material, plain_material, surface_material
 from .mesh import COLOR, INDEX, MARK, RUN, Attribute, new_mesh, new_object, surface_steps
 from .ours import find_root, materials_of, run_of, stands
-from .swap import Made, swap
+from .swap import swap
 
 __all__ = ["View", "build_steps", "clear", "corners_of", "find_root", "toward"]
 

@@ -18,10 +18,10 @@ from ..core.model import Progress
 from ..core.reading import Entry, Reading
 from ..core.stages import told
 from .labels import text
+from .made import Made
 from .material import glowing_material
 from .mesh import COLOR, MARK, RUN, Attribute, new_mesh, new_object, surface_steps
 from .ours import KIND, objects_in, scenes_with
-from .swap import Made
 
 __all__ = [
     "KIND", "clear_marks", "detail_placement", "mark_entry", "rectangle_corners", "stand_steps",

@@ -44,9 +44,10 @@ from .flow_plot import Plot
 from .flow_terrain import terrain_in_steps
 from .flow_volume import volume_in_steps
 from .labels import LONGEST, Legend, legend
+from .made import Made
 from .markers import set_markers
 from .ours import FLOW, find_root, is_ours, materials_of, objects_in, ours_among, stands
-from .swap import Made, swap, take_away
+from .swap import swap, take_away
 
 __all__ = ["clear_flow", "flow_record", "stand_flow_steps"]
 

@@ -13,9 +13,9 @@ from ..core.series import Step
 from ..core.timeline import Timeline
 from .build import Materials, corners_of
 from .labels import LONGEST
+from .made import Made
 from .mesh import STEP
 from .ours import FLOW
-from .swap import Made
 from .timeline import Playbill
 
 GROUPS = ("Flow", "Picture", "Labels", "Legend", "Stage")

@@ -21,11 +21,12 @@ from .build import Scenery, Site, furniture
 from .flight import renew
 from .keys import add_key, curves_of, give
 from .labels import LONGEST, legend
+from .made import Made
 from .markers import set_marker
 from .mesh import INDEX, KEY, MARK, RUN, STEP
 from .ours import GROUP, find_root, materials_of, objects_in, ours_among, run_of
 from .relief import add_shape, flow, flow_on
-from .swap import Made, remove, untie
+from .swap import remove, untie
 from .timeline import HIDDEN, pattern_name
 from .troupe import Troupe, announce, flight_in, flight_of, group_of, scenery
 

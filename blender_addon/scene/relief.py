@@ -15,6 +15,7 @@ from ..core.settings import ColorMap
 from ..core.stages import Ticks
 from ..core.timeline import Timeline
 from .keys import Keys, add_key, curves_of, give, new_action, set_keys
+from .made import Made
 from .mesh import (
     CELL,
     COLOR,
@@ -27,7 +28,6 @@ from .mesh import (
     new_object,
     set_provenance,
 )
-from .swap import Made
 
 Float64 = npt.NDArray[np.float64]
 Rgb = tuple[int, int, int]

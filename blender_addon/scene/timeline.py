@@ -15,7 +15,7 @@ from ..core.readers import printable
 from ..core.series import Step
 from ..core.timeline import Timeline
 from .keys import Keys, give, new_action, set_keys
-from .swap import Made
+from .made import Made
 
 HIDDEN = ("hide_viewport", "hide_render")
 LONGEST = 40  # letters of an action's name

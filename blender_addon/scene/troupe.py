@@ -20,11 +20,11 @@ from .build import Scenery, Site, View, toward
 from .camera import FLOWN
 from .flight import ACTION, hold_before, new_flight
 from .labels import LONGEST, Legend, Subject, subjects, text
+from .made import Made
 from .mesh import KEY, STEP, surface_steps
 from .ours import GROUP, find_root, objects_in, ours_among, scenes_with
 from .relief import GROUP as COLORS
 from .relief import flow, new_colors, relief_steps
-from .swap import Made
 from .timeline import Playbill
 
 

@@ -16,7 +16,7 @@ from weightwalk.core.record import Record
 from weightwalk.core.settings import FieldSettings, Settings, SurfaceSettings
 from weightwalk.scene import detail
 from weightwalk.scene.detail import KIND, mark_entry
-from weightwalk.scene.swap import find_root, is_ours, run_of
+from weightwalk.scene.ours import find_root, is_ours, run_of
 
 from .test_scene import inventory
 from .test_steps import longest_step

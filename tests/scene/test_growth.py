@@ -78,7 +78,7 @@ def test_step_by_step_it_is_what_it_would_be_at_once(bpy, run, tmp_path, view, b
 
 
 def root_of(bpy):
-    from weightwalk.scene.swap import find_root
+    from weightwalk.scene.ours import find_root
 
     return find_root(bpy.context.scene)
 
@@ -96,7 +96,7 @@ def names(bpy):
 
 def test_what_a_person_did_stays(bpy, run, tmp_path):
     from weightwalk.scene.keys import curves_of
-    from weightwalk.scene.swap import run_of
+    from weightwalk.scene.ours import run_of
 
     settings = settings_of(run, flight=FlightSettings())
     animation = animate(tmp_path, settings, 2)

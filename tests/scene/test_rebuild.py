@@ -11,7 +11,7 @@ from weightwalk.core.model import steps
 from weightwalk.core.record import Record
 from weightwalk.core.settings import FieldSettings, Selection, Settings, SurfaceSettings
 from weightwalk.scene import swap
-from weightwalk.scene.swap import find_root, is_ours, run_of
+from weightwalk.scene.ours import find_root, is_ours, run_of
 
 from .test_scene import inventory
 
