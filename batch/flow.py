@@ -73,7 +73,8 @@ def drawing_of(chosen: argparse.Namespace) -> tuple[f.FlowSettings, f.FlowOutput
         palette=chosen.palette,
         limit=chosen.scale,
         sigma=chosen.sigma,
-        reference=chosen.reference if named else Path(chosen.reference),
+        reference=chosen.reference if named else "first",
+        reference_file=None if named else Path(chosen.reference),
         zoom=chosen.zoom,
     )
     formats = ("png", "gif") if chosen.export is None else names_in(chosen.export)

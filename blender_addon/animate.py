@@ -306,7 +306,7 @@ def _check(output: AnimationOutput) -> None:
 
         movie.check()
     if "gif" in output.formats:
-        from .core.writers.gif import pillow
+        from .core.images import pillow
 
         pillow()
     if "glb" in output.formats and output.compression == "draco":

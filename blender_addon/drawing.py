@@ -180,7 +180,8 @@ class Drawing:
     def _beyond(self, counts: Counts, layers: Layers) -> list[str]:
         """Say what to do where the first step's σ is a poor unit for the last one."""
         share = (counts.below + counts.above) / max(sum(layer.size for layer in layers), 1)
-        if share < MANY or len(self.run.probes) < 2 or self.settings.reference == "run":
+        chosen = self.settings.reference == "run" or self.settings.reference_file
+        if share < MANY or len(self.run.probes) < 2 or chosen:
             return []
         what = f"{share:.0%} of the values lie beyond the scale at {self.run.labels[-1]}"
         return [f"{what}; --reference run takes σ of all steps"]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from .core.errors import SettingsError
 from .core.flow.compare import Comparison, Massive
-from .core.flow.page import pillow
 from .core.flow.probe import Probe, write_probe
 from .core.flow.report import flow_report
 from .core.flow.run import FlowRun, find_run_steps, read_alike
 from .core.flow.settings import FlowOutput, FlowRequest, FlowSettings, FlowShape
+from .core.images import pillow
 from .core.model import Progress
 from .core.plans import Skip
 from .core.readers import printable

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from .animation import Animation, Growing
 from .color import ColorScale
-from .errors import BadInputError
 from .layout import Stop, Vector
 from .legend import captions
 from .model import Model
-from .plain import from_plain, to_plain
+from .plain import from_versioned, versioned_text
 from .plans import Skip
 from .settings import Settings
 
@@ -80,7 +77,7 @@ class Record:
 
     def to_json(self) -> str:
         """Return the record in ASCII, whatever bytes a path or a name has."""
-        return json.dumps({"version": VERSION} | to_plain(self), allow_nan=False)
+        return versioned_text(self, VERSION)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -91,21 +88,4 @@ class Record:
         BadInputError
             It was written by a newer version, by something else, or was damaged.
         """
-        try:
-            content: dict[str, Any] = json.loads(text)
-            version = content.pop("version")
-            if type(version) is int and version == VERSION:
-                return from_plain(cls, content)
-        # Settings out of range end here, too: their own words would not say where they are from.
-        except (
-            ValueError,
-            TypeError,
-            LookupError,
-            AttributeError,
-            ArithmeticError,
-            RecursionError,
-        ):
-            version = None
-        if type(version) is int and version > VERSION:
-            raise BadInputError("the scene was made by a newer Weightwalk; update this one")
-        raise BadInputError("what the scene says about its model cannot be read; build it again")
+        return from_versioned(cls, text, VERSION, "model cannot be read; build it again")

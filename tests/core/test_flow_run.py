@@ -124,12 +124,12 @@ def test_references_are_what_they_are_said_to_be(tmp_path, rng):
     (base,) = write(tmp_path / "base", random_probe(rng, 0, scale=10.0, model="base"))
     run = find_run([str(tmp_path / "run")])
     expected = {
-        "first": (1.0, "step 0"),
-        "run": (5**0.5, "all 2 steps"),
-        base: (10, "base, step 0"),
+        FlowSettings(): (1.0, "step 0"),
+        FlowSettings(reference="run"): (5**0.5, "all 2 steps"),
+        FlowSettings(reference_file=base): (10, "base, step 0"),
     }
-    for reference, (sigma, of) in expected.items():
-        units = reference_units(run, FlowSettings(reference=reference))
+    for settings, (sigma, of) in expected.items():
+        units = reference_units(run, settings)
         assert units.of == of
         np.testing.assert_allclose(units.sigmas, [sigma] * 4, rtol=0.25)
 

@@ -235,8 +235,11 @@ def test_the_picture_has_a_pixel_a_value():
 
 def test_a_record_comes_back_from_the_scene():
     run = run_of(outputs())
-    for reference in ("first", "run", Path("base") / "probe.safetensors"):
-        settings = FlowSettings(reference=reference, token=1, limit=2.5)
+    file = Path("base") / "probe.safetensors"
+    for settings in (
+        FlowSettings(reference="run"),
+        FlowSettings(reference_file=file, token=1, limit=2.5),
+    ):
         held = record_of(
             run, settings, FlowShape(over="tokens"), labels=("a", "b"), captions=("c",),
             box=((0.0, 0.0, -1.0), (1.0, 2.0, 3.0)), faces=7, scale=ColorScale(-2.5, 2.5, True),

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..color import NONFINITE, ColorScale, color_map
+from ..images import pillow
 from .compare import MASSIVE
-from .page import FAINT, INK, Color, line_height, pillow, text, wrap
+from .page import FAINT, INK, Color, line_height, text, wrap
 from .units import Units
 
 UInt8 = npt.NDArray[np.uint8]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingDependencyError, OutputError
+from ..errors import OutputError
+from ..images import pillow
 from ..text import printable
 
 Color = tuple[int, int, int]
@@ -32,21 +33,6 @@ OTHERS = (
 )  # fmt: skip
 # Drawn by us.
 OWN = "σ×"
-
-
-def pillow() -> Any:
-    """Return Pillow's ``PIL.Image``.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingDependencyError("pictures need Pillow: pip install pillow") from None
-    return Image
 
 
 def new_page(width: int, height: int) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..color import ColorScale
 from ..errors import SettingsError
+from ..images import pillow
 from ..text import printable
 from .grid import Arranged, arrange
 from .legend import Counts, colors_of, draw_legend, draw_lines, height_of, said_lines
@@ -20,7 +21,6 @@ from .page import (
     INK,
     PANEL,
     new_page,
-    pillow,
     shorten,
     text,
     text_width,

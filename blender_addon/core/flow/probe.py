@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -244,12 +244,10 @@ def _info(file: Checkpoint) -> ProbeInfo:
         content |= {
             key: json.loads(metadata[key]) for key in ("layers", "prompts", "versions", "notes")
         }
-        versions = content.pop("versions")
         info = from_plain(
             ProbeInfo, content | {"step": None if step is None else int(step),
                                   "run": metadata.get(RUN_KEY, "")}
         )  # fmt: skip
-        told = {str(key): str(value) for key, value in versions.items()}
         if not (info.layers and info.prompts):
             raise ValueError
         for prompt in info.prompts:
@@ -257,7 +255,7 @@ def _info(file: Checkpoint) -> ProbeInfo:
                 raise ValueError
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise bad(path, "the description of this probe file cannot be read") from None
-    return replace(info, versions=told)
+    return info
 
 
 def _layers(file: Checkpoint, info: ProbeInfo, prompt: int, output: Output) -> tuple[Float32, ...]:

@@ -15,6 +15,7 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 Arrangement = Literal["bands", "layers"]
 Palette = Literal["diverging", "classic"]
 Sigma = Literal["layer", "all"]
+Reference = Literal["first", "run"]
 FlowFormat = Literal["png", "gif", "mp4", "blend"]
 FlowView = Literal["terrain", "volume"]
 Over = Literal["steps", "tokens"]
@@ -116,8 +117,10 @@ class FlowSettings:
         The end of the colour scale, in σ.
     sigma : {"layer", "all"}
         Each layer's own standard deviation as its unit, or one for all.
-    reference : {"first", "run"} or Path
-        Of what σ is: the first step, all steps, or another probe file.
+    reference : {"first", "run"}
+        Of what σ is: the first step, or all steps.
+    reference_file : Path or None
+        Another probe file, of which σ is instead.
     zoom : int or None
         Pixels a value has on a side; None chooses, and then a value may be higher than wide.
     """
@@ -130,7 +133,8 @@ class FlowSettings:
     palette: Palette = "diverging"
     limit: float = 3.0
     sigma: Sigma = "layer"
-    reference: str | Path = "first"
+    reference: Reference = "first"
+    reference_file: Path | None = None
     zoom: int | None = None
 
     def __post_init__(self) -> None:
@@ -142,8 +146,7 @@ class FlowSettings:
             raise SettingsError(f"scale: {self.limit:g} is not a positive number of σ")
         if self.zoom is not None and not 1 <= self.zoom <= 64:
             raise SettingsError(f"zoom: {self.zoom} is not between 1 and 64")
-        if isinstance(self.reference, str):
-            _one_of("reference", self.reference, ("first", "run"))
+        _one_of("reference", self.reference, get_args(Reference))
         if self.output == "router":
             raise SettingsError("router has numbers of experts, which are no values to draw")
         _one_of("output", self.output, OUTPUTS)

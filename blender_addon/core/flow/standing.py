@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ..color import ColorScale
-from ..errors import BadInputError, SettingsError
+from ..errors import SettingsError
 from ..layout import Stop, Vector
-from ..plain import from_plain, to_plain
+from ..plain import from_versioned, versioned_text
 from ..text import printable
 from .classic import classic_of
 from .grid import Arranged, arrange
@@ -245,13 +242,7 @@ class FlowRecord:
 
     def to_json(self) -> str:
         """Return the record in ASCII."""
-        content: dict[str, Any] = to_plain(self)
-        reference = self.settings.reference
-        # JSON has no paths: where σ is that of a file, the file stands beside the settings.
-        if isinstance(reference, Path):
-            content["settings"]["reference"] = "first"
-            content["file"] = str(reference)
-        return json.dumps({"version": VERSION} | content, allow_nan=False)
+        return versioned_text(self, VERSION)
 
     @classmethod
     def from_json(cls, text: str) -> FlowRecord:
@@ -262,28 +253,7 @@ class FlowRecord:
         BadInputError
             It was written by a newer version, by something else, or was damaged.
         """
-        try:
-            content: dict[str, Any] = json.loads(text)
-            version, file = content.pop("version"), content.pop("file", None)
-            content["settings"].pop("reference") if file else None
-            if version == VERSION:
-                held = _read(content)
-                if file is None:
-                    return held
-                return replace(held, settings=replace(held.settings, reference=Path(file)))
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            version = None
-        if type(version) is int and version > VERSION:
-            raise BadInputError("the scene was made by a newer Weightwalk; update this one")
-        raise BadInputError("what the scene says about its flow cannot be read; show it again")
-
-
-def _read(content: dict[str, Any]) -> FlowRecord:
-    """Return a record of a reference that is no file."""
-    settings = content["settings"]
-    reference = settings.pop("reference", "first")
-    held = from_plain(FlowRecord, content)
-    return replace(held, settings=replace(held.settings, reference=reference))
+        return from_versioned(cls, text, VERSION, "flow cannot be read; show it again")
 
 
 def record_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -99,8 +98,8 @@ def reference_units(run: FlowRun, settings: FlowSettings, against: Probe | None 
         It is of other prompts or layers.
     """
     output, sigma = settings.output, settings.sigma
-    if isinstance(settings.reference, Path):
-        probe = read_alike(settings.reference, run)
+    if settings.reference_file is not None:
+        probe = read_alike(settings.reference_file, run)
         return units_of([probe], output, sigma, name_of(probe, run))
     if settings.reference == "run" and len(run.probes) > 1:
         return units_of(run.probes, output, sigma, f"all {len(run.probes)} steps")

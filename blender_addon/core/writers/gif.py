@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingDependencyError, OutputError, WeightwalkError
+from ..errors import OutputError, WeightwalkError
+from ..images import pillow
 from ..stages import Ticks
 from .palette import Census, Nearest
 
@@ -32,21 +33,6 @@ SAMPLES = 64
 SHORTEST, LONGEST = 2, 65_535
 # Of the sides of a GIF, in pixels.
 LARGEST = 65_535
-
-
-def pillow() -> Any:
-    """Return Pillow's ``PIL.Image``.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingDependencyError("a GIF needs Pillow: pip install pillow") from None
-    return Image
 
 
 def write_gif(
