@@ -7,6 +7,7 @@ from textwrap import wrap
 import bpy
 
 from ..core.readers import printable
+from .follow import Following
 from .job import Cancel
 from .session import session
 
@@ -37,3 +38,19 @@ def draw_job(layout: bpy.types.UILayout) -> None:
     row = layout.row()
     row.scale_y = 1.5
     row.operator(Cancel.bl_idname, icon="CANCEL")
+
+
+def draw_following(
+    layout: bpy.types.UILayout,
+    context: bpy.types.Context,
+    following: Following | None,
+    operator: type[bpy.types.Operator],
+) -> None:
+    """Offer to follow a training, or to stop, and tell how far it is."""
+    ours = following is not None and following.is_of(context.scene)
+    active = ours and following.active
+    column = layout.column(align=True)
+    text = "Stop Following" if active else "Follow the Training"
+    column.operator(operator.bl_idname, text=text, icon="FILE_REFRESH", depress=active)
+    if ours and following.said:
+        write(column, context, printable(following.said, 400))

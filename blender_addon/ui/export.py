@@ -11,16 +11,16 @@ import bpy
 from .. import pipeline
 from ..core.errors import WeightwalkError
 from ..core.model import Progress
-from ..core.record import Record
 from ..core.settings import OutputSettings
 from ..files import REPORT, file_name
 from ..scene.ours import find_root, objects_in, ours_among
 from .job import WorkingOnSurfaces
 from .preferences import cache_folder
+from .replacing import Replacing, require_folder
 from .session import absolute, session, visible_surfaces
 
 
-class Export(WorkingOnSurfaces, bpy.types.Operator):
+class Export(Replacing, WorkingOnSurfaces, bpy.types.Operator):
     """Write the surfaces, as they stand, and a report of what they are"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.export"
@@ -30,23 +30,17 @@ class Export(WorkingOnSurfaces, bpy.types.Operator):
     sure: bpy.props.BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
     shares: ClassVar = {"surfaces": 0.3, "files": 0.7}
 
-    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        """Ask before files of the same names are replaced."""
-        weights, record = context.scene.weightwalk, session().record(context.scene)
-        there = [] if self.sure else _there(weights, record)
-        if there:
-            question = f"{', '.join(there)}: already in {absolute(weights.export_folder)}"
-            bpy.ops.weightwalk.confirm(
-                "INVOKE_DEFAULT", operator="export", question=question, yes="Replace"
-            )
-            return {"CANCELLED"}
-        return self.begin(context)
+    def written(self, context: bpy.types.Context) -> list[Path]:
+        """Return where the files will be."""
+        output, record = _output(context.scene.weightwalk), session().record(context.scene)
+        name = file_name(record.model, output)
+        names = [*(f"{name}.{kind}" for kind in output.formats), REPORT]
+        return [output.directory / each for each in names]
 
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, tuple[Path, ...]]:
         """Return the steps that write the files."""
         weights = context.scene.weightwalk
-        if not weights.export_folder:
-            raise WeightwalkError("choose a folder for the files")
+        require_folder(context)
         things = visible_surfaces(context.scene)
         if weights.export_scope == "selected":
             things = [thing for thing in things if thing.select_get()]
@@ -66,16 +60,6 @@ class Export(WorkingOnSurfaces, bpy.types.Operator):
         """Name the files."""
         names = ", ".join(path.name for path in result)
         self.report({"INFO"}, f"{result[0].parent}: {names}")
-
-
-def _there(weights: bpy.types.PropertyGroup, record: Record) -> list[str]:
-    """Return the names of files that the export would replace."""
-    if not weights.export_folder:
-        return []
-    output = _output(weights)
-    name = file_name(record.model, output)
-    names = [*(f"{name}.{kind}" for kind in output.formats), REPORT]
-    return [n for n in names if (output.directory / n).exists()]
 
 
 def _output(weights: bpy.types.PropertyGroup) -> OutputSettings:

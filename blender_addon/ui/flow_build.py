@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import bpy
@@ -18,7 +19,8 @@ from ..files import REPORT
 from ..scene.flow import flow_record
 from .flow_follow import FlowFollowing
 from .job import Working
-from .session import absolute, session
+from .replacing import Replacing, require_folder
+from .session import session
 from .training_run import told_to
 from .view import hide_startup_cube, show_flow
 
@@ -97,7 +99,7 @@ def _build(name: str, targets: Sequence[str], settings: FlowSettings, shape: Flo
     return run, first
 
 
-class SaveFlow(WithFlow, bpy.types.Operator):
+class SaveFlow(Replacing, WithFlow, bpy.types.Operator):
     """Write the picture of the last step, a film of all steps, where they change, and a report"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.save_flow"
@@ -107,24 +109,19 @@ class SaveFlow(WithFlow, bpy.types.Operator):
 
     sure: bpy.props.BoolProperty(options={"HIDDEN", "SKIP_SAVE"})
 
-    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        """Ask before files of the same names are replaced."""
-        there = [] if self.sure else _there(context.scene)
-        if there:
-            folder = absolute(context.scene.weightwalk.export_folder)
-            question = f"{', '.join(there)}: already in {folder}"
-            bpy.ops.weightwalk.confirm(
-                "INVOKE_DEFAULT", operator="save_flow", question=question, yes="Replace"
-            )
-            return {"CANCELLED"}
-        return self.begin(context)
+    def written(self, context: bpy.types.Context) -> list[Path]:
+        """Return where the files will be."""
+        output = context.scene.weightwalk.flow.files()
+        name = output.name
+        names = [f"{name}.{kind}" for kind in output.formats]
+        names += [f"{name}-difference.{kind}" for kind in {"png", *output.formats}]
+        names += [f"{name}-curve.png", REPORT]
+        return [output.directory / each for each in names]
 
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, flow.Drawn]:
         """Return the steps that write the files."""
-        weights = context.scene.weightwalk
-        if not weights.export_folder:
-            raise WeightwalkError("choose a folder for the files")
-        asked = weights.flow
+        require_folder(context)
+        asked = context.scene.weightwalk.flow
         return _draw(asked.targets, asked.settings(), asked.files())
 
     def done(self, context: bpy.types.Context, result: flow.Drawn) -> None:
@@ -140,18 +137,6 @@ def _draw(
 ) -> Generator[Progress, None, flow.Drawn]:
     run = yield from find_run_steps(targets)
     return (yield from flow.draw_steps(run, settings, output))
-
-
-def _there(scene: bpy.types.Scene) -> list[str]:
-    """Return the names of what would be replaced."""
-    if not scene.weightwalk.export_folder:
-        return []
-    output = scene.weightwalk.flow.files()
-    name = output.name
-    names = [f"{name}.{kind}" for kind in output.formats]
-    names += [f"{name}-difference.{kind}" for kind in {"png", *output.formats}]
-    names += [f"{name}-curve.png", REPORT]
-    return [n for n in names if (output.directory / n).exists()]
 
 
 def _count(number: int, what: str) -> str:

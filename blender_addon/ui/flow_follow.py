@@ -9,7 +9,7 @@ import bpy
 
 from ..core.flow.standing import FlowRecord
 from ..scene.flow import flow_record
-from .follow import INTERVAL, Following
+from .follow import INTERVAL, Following, toggled
 from .session import session
 
 
@@ -64,11 +64,10 @@ class FollowFlow(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin or end."""
-        following = session().flow_following
-        if following is not None and following.active:
-            following.stop("")
-            if following.is_of(context.scene):
-                return {"FINISHED"}
-        targets = context.scene.weightwalk.flow.targets
-        session().flow_following = FlowFollowing(context.scene, targets)
+        scene = context.scene
+        session().flow_following = toggled(
+            session().flow_following,
+            scene,
+            lambda: FlowFollowing(scene, scene.weightwalk.flow.targets),
+        )
         return {"FINISHED"}

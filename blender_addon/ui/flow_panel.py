@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import bpy
 
-from ..core.readers import printable
 from ..scene.flow import flow_record
-from .draw import InTab, draw_job, write
+from .draw import InTab, draw_following, draw_job, write
 from .flow_build import BuildFlow, SaveFlow
 from .flow_follow import FollowFlow
 from .flow_load import LoadFlow
@@ -126,14 +125,7 @@ def _follow(layout: bpy.types.UILayout, context: bpy.types.Context, flow: Flow) 
     """Offer to wait for more of it."""
     if not flow.grows:
         return
-    following = session().flow_following
-    ours = following is not None and following.is_of(context.scene)
-    active = ours and following.active
-    column = layout.column(align=True)
-    text = "Stop Following" if active else "Follow the Training"
-    column.operator(FollowFlow.bl_idname, text=text, icon="FILE_REFRESH", depress=active)
-    if ours and following.said:
-        write(column, context, printable(following.said, 400))
+    draw_following(layout, context, session().flow_following, FollowFlow)
 
 
 class FlowPicturesPanel(InTab, bpy.types.Panel):

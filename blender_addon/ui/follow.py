@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import bpy
 
@@ -179,6 +180,18 @@ class Following:
             if len(self._passed) == passed:  # that step is named already
                 self.stop(str(error).removeprefix("Error: ").strip())
         return SOON
+
+
+F = TypeVar("F", bound=Following)
+
+
+def toggled(current: F | None, scene: bpy.types.Scene, begin: Callable[[], F]) -> F:
+    """End what is followed in a scene; or begin, in place of what another scene follows."""
+    if current is not None and current.active:
+        current.stop("")
+        if current.is_of(scene):
+            return current
+    return begin()
 
 
 def _place(step: Step) -> Path:

@@ -9,17 +9,17 @@ from typing import ClassVar
 import bpy
 
 from .. import animate
-from ..core.errors import WeightwalkError
 from ..core.model import Progress
 from ..files import REPORT, safe_name
 from ..scene.mesh import MARK
 from ..scene.ours import find_root, objects_in, ours_among
 from .job import WorkingOnSurfaces
 from .preferences import cache_folder
+from .replacing import Replacing, require_folder
 from .session import absolute, session
 
 
-class ExportRun(WorkingOnSurfaces, bpy.types.Operator):
+class ExportRun(Replacing, WorkingOnSurfaces, bpy.types.Operator):
     """Write the animation, as it stands, and a report of what it is"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.export_run"
@@ -49,23 +49,17 @@ class ExportRun(WorkingOnSurfaces, bpy.types.Operator):
             return False
         return True
 
-    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        """Ask before files of the same names are replaced."""
-        there = [] if self.sure else _there(context.scene)
-        if there:
-            folder = absolute(context.scene.weightwalk.export_folder)
-            question = f"{', '.join(there)}: already in {folder}"
-            bpy.ops.weightwalk.confirm(
-                "INVOKE_DEFAULT", operator="export_run", question=question, yes="Replace"
-            )
-            return {"CANCELLED"}
-        return self.begin(context)
+    def written(self, context: bpy.types.Context) -> list[Path]:
+        """Return where the files will be; frames that are there already are made use of."""
+        output = context.scene.weightwalk.run.output()
+        name = safe_name(session().record(context.scene).model)
+        names = [*(f"{name}.{kind}" for kind in output.formats if kind != "frames"), REPORT]
+        return [output.directory / each for each in names]
 
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, tuple[Path, ...]]:
         """Return the steps that write the files."""
         weights = context.scene.weightwalk
-        if not weights.export_folder:
-            raise WeightwalkError("choose a folder for the files")
+        require_folder(context)
         camera = _overview(context.scene) if weights.run.camera == "overview" else None
         return animate.export_run_steps(
             context.scene, session().record(context.scene), weights.run.output(),
@@ -82,14 +76,3 @@ def _overview(scene: bpy.types.Scene) -> str | None:
     """Return the name of our camera that stands still and sees everything."""
     cameras = [o for o in ours_among(objects_in(find_root(scene))) if o.type == "CAMERA"]
     return next((o.name for o in cameras if str(o[MARK]).startswith("Overview")), None)
-
-
-def _there(scene: bpy.types.Scene) -> list[str]:
-    """Return the names of what the export would replace."""
-    weights, record = scene.weightwalk, session().record(scene)
-    if not weights.export_folder:
-        return []
-    output, name = weights.run.output(), safe_name(record.model)
-    kinds = [f"{name}.{kind}" for kind in output.formats if kind != "frames"]
-    names = [*kinds, REPORT]
-    return [n for n in names if (output.directory / n).exists()]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..core.readers import printable
-from .draw import InTab, draw_job, write
+from .draw import InTab, draw_following, draw_job, write
 from .run_export import ExportRun
 from .run_load import LoadRun
 from .run_properties import TrainingRun
@@ -106,14 +105,7 @@ def _build(layout: bpy.types.UILayout, context: bpy.types.Context, run: Training
 def _follow(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if not Follow.poll(context):
         return
-    following = session().following
-    ours = following is not None and following.is_of(context.scene)
-    active = ours and following.active
-    column = layout.column(align=True)
-    text = "Stop Following" if active else "Follow the Training"
-    column.operator(Follow.bl_idname, text=text, icon="FILE_REFRESH", depress=active)
-    if ours and following.said:
-        write(column, context, printable(following.said, 400))
+    draw_following(layout, context, session().following, Follow)
 
 
 def _shown(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

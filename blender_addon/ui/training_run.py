@@ -17,7 +17,7 @@ from ..core.series import Series
 from ..core.settings import AnimationSettings
 from ..scene.ours import find_root
 from .build import too_much
-from .follow import Following
+from .follow import Following, toggled
 from .job import Working, WorkingOnSurfaces, fail
 from .preferences import cache_folder
 from .run_load import list_steps, list_tensors
@@ -192,12 +192,10 @@ class Follow(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin or end."""
-        following = session().following
-        if following is not None and following.active:
-            following.stop("")
-            if following.is_of(context.scene):
-                return {"FINISHED"}
-        session().following = Following(context.scene, followable(context.scene))
+        scene = context.scene
+        session().following = toggled(
+            session().following, scene, lambda: Following(scene, followable(scene))
+        )
         return {"FINISHED"}
 
 
