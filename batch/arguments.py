@@ -24,6 +24,16 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_stl_limit(parser: argparse.ArgumentParser) -> None:
+    """Say how large an STL may be."""
+    parser.add_argument(
+        "--max-stl-mb",
+        type=float,
+        metavar="MB",
+        help="where the STL would be larger, lower the face budget until it fits",
+    )
+
+
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Say which tensors."""
     add = parser.add_argument_group("which tensors").add_argument
@@ -77,6 +87,7 @@ def add_picture(parser: argparse.ArgumentParser, title: str, width: int, height:
     add("--width", type=int, default=width, metavar="PIXELS", help=f"default: {width}")
     add("--height", type=int, default=height, metavar="PIXELS", help=f"default: {height}")
     add("--samples", type=int, default=32, metavar="N", help="for Cycles and EEVEE (default: 32)")
+    add("--device", choices=get_args(s.Device), default="cpu", help="of Cycles (default: cpu)")
 
 
 def _layers(text: str) -> tuple[int, int]:
@@ -113,4 +124,6 @@ def build_settings(chosen: argparse.Namespace, model: Path, kind: str, pool: str
 
 def render_settings(chosen: argparse.Namespace) -> s.RenderSettings:
     """Return how pictures are made."""
-    return s.RenderSettings(chosen.engine, chosen.width, chosen.height, chosen.samples)
+    return s.RenderSettings(
+        chosen.engine, chosen.width, chosen.height, chosen.samples, chosen.device
+    )

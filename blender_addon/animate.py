@@ -301,6 +301,10 @@ def _check(output: AnimationOutput) -> None:
     """Find out what is missing before any work is done."""
     if output.needs_blender:
         require_blender(" and ".join(f for f in output.formats if f != "glb"))
+    if output.needs_frames and output.render.device == "gpu":
+        from .scene import gpu
+
+        gpu.check()
     if "mp4" in output.formats:
         from .scene import movie
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.errors import MissingDependencyError, WeightwalkError
+from .core.fitting import fitted_steps
 from .core.legend import captions
-from .core.model import Model, Progress, steps
+from .core.model import Model, Progress
 from .core.record import Record
 from .core.report import make_report, report_of
 from .core.settings import OutputSettings, Settings
@@ -83,7 +84,7 @@ def run_steps(settings: Settings, output: OutputSettings) -> Generator[Progress,
     """Do what `run` does, a step at a time."""
     _check(output)
     with staging_in(output.directory) as staging:
-        model = yield from steps(settings)
+        model = yield from fitted_steps(settings, output.stl_limit)
         parts = [exhibit.part for exhibit in model.exhibits]
         contents = Contents(model.name, captions(model), parts, model.stages)
         files, versions = yield from write(contents, output, staging, _Built(model, output))
@@ -297,6 +298,10 @@ def _check(output: OutputSettings) -> None:
     """Find out what is missing before any work is done."""
     if output.needs_blender:
         require_blender(" and ".join(k for k in output.formats if k in {"png", "blend"}))
+    if "png" in output.formats and output.render.device == "gpu":
+        from .scene import gpu
+
+        gpu.check()
     if "glb" in output.formats and output.compression == "draco":
         from .core.writers.encoding import draco_module
 

@@ -200,6 +200,9 @@ def test_a_bad_model_is_status_2_in_one_line(run, model, tmp_path, kind, says):
         ("--name ../up", "name"),
         ("--colour red", "--colour"),
         ("--colors red", "invalid choice: 'red'"),
+        ("--export png --device gpu", "engine cycles only, not with workbench"),
+        ("--export png --engine eevee --device gpu", "not with eevee"),
+        ("--device tpu", "invalid choice: 'tpu'"),
     ],
 )
 def test_a_bad_request_is_status_2_in_one_line(run, model, tmp_path, arguments, says):

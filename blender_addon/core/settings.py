@@ -15,6 +15,7 @@ ColorMap = Literal["ember", "ice", "gray"]
 Format = Literal["stl", "glb", "png", "blend"]
 Compression = Literal["draco", "quantize", "none"]
 Engine = Literal["workbench", "cycles", "eevee"]
+Device = Literal["cpu", "gpu"]
 View = Literal["iso", "relief", "time"]
 Delta = Literal["none", "first", "previous"]
 Moving = Literal["glb", "gif", "mp4", "frames", "blend"]
@@ -166,15 +167,24 @@ def check_file_name(name: str | None) -> None:
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """The picture: engine, width and height in pixels, samples for a pixel (Cycles and EEVEE)."""
+    """The picture: engine, width and height in pixels, samples for a pixel (Cycles and EEVEE).
+
+    The device is that of Cycles.
+    """
 
     engine: Engine = "workbench"
     width: int = 1600
     height: int = 900
     samples: int = 32
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         _one_of("engine", self.engine, Engine)
+        _one_of("device", self.device, Device)
+        if self.device == "gpu" and self.engine != "cycles":
+            raise SettingsError(
+                f"device: gpu goes with the engine cycles only, not with {self.engine}"
+            )
         for what, pixels in (("width", self.width), ("height", self.height)):
             if not 16 <= pixels <= 16_384:
                 raise SettingsError(f"{what}: {pixels} is not between 16 and 16384 pixels")
@@ -196,6 +206,8 @@ class OutputSettings:
     compression : {"draco", "quantize", "none"}
         Of the GLB.
     render : RenderSettings
+    max_stl_mb : float or None
+        Most that an STL may have, in millions of bytes: the face budget is lowered until it fits.
     """
 
     directory: Path
@@ -203,17 +215,27 @@ class OutputSettings:
     name: str | None = None
     compression: Compression = "draco"
     render: RenderSettings = field(default_factory=RenderSettings)
+    max_stl_mb: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.formats:
             _one_of("export", name, Format)
         _one_of("glb-compression", self.compression, Compression)
         check_file_name(self.name)
+        if self.max_stl_mb is not None and not 0.0 < self.max_stl_mb < float("inf"):
+            raise SettingsError(f"max-stl-mb: {self.max_stl_mb} is not a positive number")
 
     @property
     def needs_blender(self) -> bool:
         """Whether any of the formats can only come out of Blender."""
         return bool({"png", "blend"} & set(self.formats))
+
+    @property
+    def stl_limit(self) -> int | None:
+        """Largest size of an STL in bytes; None where there is none, or no STL."""
+        if self.max_stl_mb is None or "stl" not in self.formats:
+            return None
+        return int(self.max_stl_mb * 1e6)
 
 
 @dataclass(frozen=True)

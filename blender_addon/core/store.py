@@ -49,7 +49,8 @@ class Store:
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            what = error.strerror or error
+            # numpy's own error says how many of an array's numbers were written, and no reason.
+            what = error.strerror or "not all was written; is the disk full?"
             raise OutputError(f"cannot write into {self.folder}: {what}") from error
 
     def arrays(self, key: str) -> dict[str, Array]:

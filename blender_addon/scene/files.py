@@ -22,8 +22,9 @@ def save(path: Path, *, compress: bool = True) -> None:
     said = ""
     try:
         with silence():
+            # Blender takes a relative path for one from the folder in PWD, which may be another.
             bpy.ops.wm.save_as_mainfile(
-                filepath=str(path), copy=True, check_existing=False, compress=compress
+                filepath=str(path.absolute()), copy=True, check_existing=False, compress=compress
             )
     except RuntimeError as error:
         # Blender's reason is often another one than the disk's.

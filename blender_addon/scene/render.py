@@ -68,7 +68,7 @@ def choices(settings: RenderSettings) -> list[tuple[str, Any]]:
         *compat.PICTURE_ONLY,
         # A filmic transform would change the colours of the scale.
         ("view_settings.view_transform", "Standard"),
-        ("cycles.device", "CPU"),
+        ("cycles.device", settings.device.upper()),
         ("cycles.samples", settings.samples),
         ("cycles.use_denoising", True),
         ("cycles.max_bounces", 3),

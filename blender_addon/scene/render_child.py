@@ -14,6 +14,10 @@ import bpy
 
 # The exit status that means: the file system did not take a picture.
 NOT_TAKEN = 28
+# The exit status that means: there is no GPU that Cycles can use.
+NO_GPU = 29
+# What Cycles can use of a GPU, the best first.
+GPUS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
 # Workbench draws all triangles again for each sample, and that is what takes it long. Twice the
 # width and height and the mean of each four pixels need one pass: as good, in half the time.
 FINER = 2
@@ -32,8 +36,11 @@ def assign(scene: bpy.types.Scene, choices: Iterable[tuple[str, Any]]) -> None:
 
 
 def main(job: str) -> None:
-    """Do what a file says: see `render.render_steps` and `frames.frames_steps`."""
+    """Do what a file says: see `render.render_steps`, `frames.frames_steps` and `gpu.check`."""
     given = json.loads(Path(job).read_text(encoding="utf-8"))
+    if "gpu" in given:
+        _use_gpu()
+        return
     bpy.ops.wm.open_mainfile(filepath=given["blend"], load_ui=False, use_scripts=False)
     scene = _prepared(given["changes"], given["engine"])
     if "picture" in given:
@@ -52,12 +59,31 @@ def _prepared(changes: dict[str, Any], engine: str) -> bpy.types.Scene:
     for name in changes.get("hidden", ()):
         scene.objects[name].hide_render = True
     scene.render.engine = engine
+    if engine == "CYCLES" and scene.cycles.device == "GPU":
+        _use_gpu()
     scene.render.use_file_extension = False
     if not scene.render.use_stamp:
         # Also without a stamp in the picture they are in the file, paths and dates among them.
         stamps = [name for name in dir(scene.render) if name.startswith("use_stamp_")]
         assign(scene, [(f"render.{name}", False) for name in stamps])
     return scene
+
+
+def _use_gpu() -> None:
+    """Let Cycles use the GPUs of the best kind that is there, and no CPU beside them.
+
+    Where there is none, Cycles would use the CPU and not say so: the process ends instead.
+    """
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    preferences.refresh_devices()
+    there = {device.type for device in preferences.devices}
+    kind = next((kind for kind in GPUS if kind in there), None)
+    if kind is None:
+        print("there is no GPU that Cycles can use")
+        sys.exit(NO_GPU)
+    preferences.compute_device_type = kind
+    for device in preferences.devices:
+        device.use = device.type == kind
 
 
 def _frames(scene: bpy.types.Scene, frames: list[tuple[int, str]], room: Path) -> None:

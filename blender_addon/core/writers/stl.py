@@ -23,6 +23,11 @@ _BLOCK = 1 << 15  # faces at a time: the temporaries stay in the cache
 _MAX_FACES = (1 << 32) - 1
 
 
+def size_of_stl(faces: int) -> int:
+    """Return the size in bytes of a file with so many faces."""
+    return len(_HEADER) + 4 + _FACE.itemsize * faces
+
+
 def write_stl(path: Path, parts: Iterable[MeshPart]) -> None:
     """Write all parts into one binary STL file.
 
