@@ -21,17 +21,19 @@ from ..core import settings as s
 from ..core.errors import SettingsError, WeightwalkError
 from ..core.text import printable
 from ..version import VERSION
-from . import animate, flow, probe
+from . import animate, catalog, flow, probe
 from .arguments import (
     add_cut,
     add_field,
     add_output,
     add_picture,
     add_selection,
+    add_stl_limit,
     build_settings,
     names_in,
     render_settings,
 )
+from .catalog_children import end_with_parent
 from .telling import show_progress, size_of, tell_company, tell_files
 
 INTERRUPTED = 130
@@ -79,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
+    end_with_parent()
     # Blender in the background ignores Ctrl-C, and a container is stopped by SIGTERM.
     interrupt = _Interrupt()
     signal.signal(signal.SIGINT, interrupt)
@@ -133,17 +136,20 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
     mesh = commands.add_parser("mesh", help="turn tensors into meshes, a scene and pictures")
     _add_mesh_arguments(mesh)
-    mesh.set_defaults(run=_mesh)
+    mesh.set_defaults(run=_mesh, check=_settings)
     film = commands.add_parser("animate", help="turn a training run into an animation")
     animate.add_arguments(film)
-    film.set_defaults(run=animate.run)
+    film.set_defaults(run=animate.run, check=animate.settings_of)
     picture = commands.add_parser("flow", help="draw what the layers of a model put out")
     flow.add_arguments(picture)
     picture.set_defaults(run=flow.run)
     asking = commands.add_parser("probe", help="ask a model what its layers put out, and draw it")
     probe.add_arguments(asking)
     asking.set_defaults(run=probe.run)
-    for command in (inspect, mesh, film, picture, asking):
+    many = commands.add_parser("catalog", help="make files and a web page of many models")
+    catalog.add_arguments(many)
+    many.set_defaults(run=catalog.run, mesh=mesh, animate=film)
+    for command in (inspect, mesh, film, picture, asking, many):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -157,6 +163,7 @@ def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
         help="of stl, glb, png, blend (default: stl,glb)",
     )
     add_output(parser)
+    add_stl_limit(parser)
     add_selection(parser)
     add_field(parser)
     add_cut(parser)
@@ -174,6 +181,7 @@ def _settings(chosen: argparse.Namespace) -> tuple[s.Settings, s.OutputSettings]
         chosen.name,
         chosen.glb_compression,
         render_settings(chosen),
+        chosen.max_stl_mb,
     )
     return settings, output
 

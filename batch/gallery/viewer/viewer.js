@@ -1,0 +1,181 @@
+// The viewer: a stage with a world in it, seen by orbiting or walking, and the page around it.
+import * as THREE from "three";
+import { load } from "./load.js";
+import { Orbit } from "./orbit.js";
+import { Panel } from "./panel.js";
+import { Pointing, saying } from "./pointing.js";
+import { Stage } from "./stage.js";
+import { Timeline } from "./timeline.js";
+import { onScreenControls } from "./touch.js";
+import { Walk } from "./walk.js";
+import { World } from "./world.js";
+
+const TOUCHED = matchMedia("(pointer: coarse)").matches;
+
+export class Viewer {
+  constructor(root, parts) {
+    this.root = root;
+    this.parts = parts;
+    this.element = root.querySelector("#stage");
+    this.message = root.querySelector("#message");
+    this.stage = new Stage(this.element);
+    this.orbit = new Orbit(this.stage);
+    this.walk = new Walk(this.stage, () => this.setWalking(false));
+    this.panel = new Panel(root, {
+      layer: (layer) => this.goTo(layer),
+      item: (item) => this.goToItem(item),
+    });
+    this.timeline = new Timeline(this.stage, root.querySelector("#timeline"),
+      (step) => this.panel.at(step));
+    this.pointing = new Pointing(this);
+    this.listen();
+    onScreenControls(root, this.walk);
+    this.stage.each(() => this.pointing.ahead());
+  }
+
+  listen() {
+    const { element, root } = this;
+    element.addEventListener("keydown", (event) => this.key(event));
+    element.addEventListener("keyup", (event) => this.walk.on && this.walk.key(event, false));
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.setWalking(false));
+    element.addEventListener("blur", () => this.walk.held.clear());
+    const on = (id, act) => root.querySelector(id).addEventListener("click", act);
+    on("#overview", () => this.overview());
+    on("#walk", () => {
+      this.setWalking(!this.walk.on);
+      element.focus({ preventScroll: true });
+    });
+    on("#previous", () => this.hop(-1));
+    on("#next", () => this.hop(1));
+    on("#retry", () => this.show(this.part));
+    for (const radio of root.querySelectorAll("input[name=part]")) {
+      radio.addEventListener("change", () => this.show(Number(radio.value)));
+    }
+  }
+
+  // Load a part and show it; what was there stays until then.
+  async show(part) {
+    this.part = part;
+    const told = this.parts[part];
+    this.root.querySelectorAll("[data-part]").forEach((one) => {
+      one.hidden = Number(one.dataset.part) !== part;
+    });
+    this.tell("Loading", 0);
+    try {
+      const url = ["..", ...told.folder, told.file].map(encodeURIComponent).join("/");
+      const gltf = await load(url, told.bytes,
+        (share) => this.part === part && this.tell("Loading", share));
+      if (this.part !== part) return;
+      this.place(new World(gltf, told), told);
+      this.tell(null);
+    } catch (error) {
+      if (this.part === part) this.tell(`The shapes could not be loaded: ${error.message}.`);
+    }
+  }
+
+  place(world, told) {
+    const before = this.world;
+    const at = before?.layers.indexOf(this.current) ?? 0;
+    this.world = world;
+    if (before) {
+      this.stage.scene.remove(before.root);
+      before.dispose();
+    }
+    this.pointing.clear();
+    this.stage.scene.add(world.root);
+    this.panel.set(world, told);
+    this.timeline.set(world, told);
+    this.panel.at(Math.max(told.steps.length - 1, 0));
+    this.current = null;
+    if (!before) this.overview(true);
+    else this.mark(world.layers[Math.min(at, world.layers.length - 1)]);
+    this.stage.wake();
+  }
+
+  // A line over the view: what happens, how far it is, or what went wrong.
+  tell(text, share) {
+    this.message.hidden = text === null;
+    this.element.setAttribute("aria-busy", String(share !== undefined));
+    const [words, bar, retry] = this.message.children;
+    words.textContent = share === undefined ? text ?? "" : `${text}…`;
+    bar.hidden = share === undefined;
+    bar.value = share ?? 0;
+    retry.hidden = text === null || share !== undefined;
+  }
+
+  overview(at_once = false) {
+    if (!this.world) return;
+    this.setWalking(false);
+    this.mark(this.world.layers[0]);
+    this.world.light(this.current, false);
+    this.orbit.show(this.world.box, { at_once });
+    this.panel.say(`All layers. Drag to turn, ${TOUCHED ? "pinch to come nearer" : "W walks"}.`);
+  }
+
+  goTo(layer) {
+    this.mark(layer);
+    this.world.light(layer, true);
+    if (this.walk.on) this.walk.put(this.doorOf(layer));
+    else this.orbit.show(layer.box, { from: [[0, 0.5]] });
+    this.panel.say(layer.label);
+  }
+
+  // Where one stands to see a layer.
+  doorOf(layer) {
+    return new THREE.Vector3(this.world.aisle(), 0, layer.box.max.z + 5.5);
+  }
+
+  goToItem(item) {
+    this.choose(item);
+    const center = item.box.getCenter(new THREE.Vector3());
+    if (this.walk.on) this.walk.put(center.setZ(item.box.max.z + 4.5).setY(1.7));
+    else this.orbit.show(item.box.clone().expandByScalar(0.6), { from: [[-0.15, 0.2]] });
+  }
+
+  hop(by) {
+    if (!this.world) return;
+    const { layers } = this.world;
+    const now = layers.indexOf(this.current ?? layers[0]);
+    this.goTo(layers[Math.min(Math.max(now + by, 0), layers.length - 1)]);
+  }
+
+  setWalking(on) {
+    if (on === this.walk.on || !this.world) return;
+    this.orbit.on = !on;
+    this.orbit.fingers.clear();
+    this.element.classList.toggle("walking", on);
+    this.root.querySelector("#walk").setAttribute("aria-pressed", String(on));
+    this.pointing.outline(0, null);
+    if (on) this.walk.start(this.doorOf(this.current ?? this.world.layers[0]));
+    else {
+      this.walk.stop();
+      if (this.current) this.goTo(this.current);
+    }
+    this.stage.wake();
+  }
+
+  key(event) {
+    const by = { PageDown: 1, PageUp: -1 }[event.key];
+    if (by) this.hop(by);
+    else if (event.key === "Home") this.overview();
+    else if (!this.walk.on && event.code === "KeyW" && !event.ctrlKey && !event.metaKey) {
+      this.setWalking(true);
+    } else if (!(this.walk.on ? this.walk.key(event, true) : this.orbit.key(event))) return;
+    event.preventDefault();
+  }
+
+  mark(layer) {
+    if (layer === this.current) return;
+    if (this.current) this.world.light(this.current, false);
+    this.world.light(layer, true);
+    this.current = layer;
+    this.panel.showLayer(layer);
+  }
+
+  choose(item) {
+    this.pointing.outline(1, item);
+    this.panel.showItem(item);
+    if (item.layer) this.mark(item.layer);
+    this.panel.say(saying(item));
+  }
+}

@@ -1,0 +1,132 @@
+"""The gallery in headless Chromium: what is seen, walked through, reached and asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import CLOSING, LONG, SCRIPT
+
+pytestmark = [pytest.mark.node, pytest.mark.browser]
+
+
+@pytest.fixture(scope="module")
+def visit(gallery, tmp_path_factory):
+    """Return what a visitor saw, and the folder of pictures."""
+    out = tmp_path_factory.mktemp("pictures")
+    chromium = os.environ.get("WEIGHTWALK_CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    )
+    script = Path(__file__).with_name("visit.mjs")
+    done = subprocess.run(
+        ["node", script, chromium, gallery[0], out],
+        capture_output=True, text=True, check=False, timeout=280, cwd=script.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), out
+
+
+def colors(path):
+    """Return how many pixels of a picture have strong colours, and how many colours there are."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3).astype(int)
+    strong = pixels[pixels.max(axis=1) - pixels.min(axis=1) > 60]
+    return len(strong), len(np.unique(strong, axis=0))
+
+
+def test_nothing_is_asked_of_anyone_else_and_nothing_goes_wrong(visit):
+    seen, _ = visit
+    assert seen["strangers"] == []
+    assert seen["said"] == []
+
+
+def test_axe_finds_nothing_serious(visit):
+    seen, _ = visit
+    assert set(seen["axe"]) == {
+        "index", "index, dark", "model", "model, dark", "model, phone", "run", "flow",
+        "model, no WebGL",
+    }  # fmt: skip
+    assert {name: found for name, found in seen["axe"].items() if found} == {}
+
+
+def test_a_card_for_each_model_leads_to_its_page(visit):
+    seen, _ = visit
+    assert seen["cards"][:3] == [SCRIPT, "a run", "probed"]
+    assert seen["cards"][3].startswith(LONG[:40])
+    assert seen["clicked"] == SCRIPT
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["overview", "layer", "walk", "first", "last", "terrain", "file"],
+)
+def test_there_is_something_to_see(visit, name):
+    strong, distinct = colors(visit[1] / f"{name}.png")
+    assert strong > 500
+    assert distinct > 50
+
+
+def test_layers_surfaces_and_densities(visit):
+    seen, _ = visit
+    assert seen["layers"] == ["layer 0", "layer 1", "other"]
+    assert "layer 1: q, model.layers.1.self_attn.q_proj.weight, 40 × 40" in seen["hovered"][0]
+    for word in ("above", "40 × 40", "F32", "pieces of noise"):
+        assert word in seen["hovered"][1]
+    assert seen["facesSecond"] > seen["facesFirst"] > 1000
+    assert seen["drawnAtRest"] == 0
+
+
+def test_the_keyboard_reaches_everything_and_is_seen_there(visit):
+    seen, _ = visit
+    reached = [name for name, _ in seen["reached"]]
+    assert {"stage", "overview", "walk", "previous", "next", "layers", "surfaces", "keys"} <= {
+        *reached
+    }
+    assert all(outline for name, outline in seen["reached"] if name not in ("BODY", "HTML"))
+    turned = np.subtract(*seen["walked"])
+    assert abs(turned[0]) > 0.5
+    assert seen["paged"] == "layer 1"
+    assert seen["entered"][0].startswith("model.layers.") and "faces" in seen["entered"][1]
+
+
+def test_w_walks_down_the_corridor_and_escape_ends_it(visit):
+    seen, _ = visit
+    before, after = seen["walking"]
+    assert after[2] < before[2] - 1.0
+    assert abs(after[0] - before[0]) < 0.01 and abs(after[1] - before[1]) < 0.01
+    assert seen["escaped"]
+
+
+def test_the_time_line(visit):
+    seen, _ = visit
+    said, faces = zip(*seen["time"], strict=True)
+    assert [word.split(",")[0] for word in said] == ["step 30", "step 10", "step 20", "step 30"]
+    assert said[1].endswith("frame 1 of 36")
+    # The run's weights shrink, and with them what stands above the level.
+    assert faces[0] == faces[3] < faces[2] < faces[1]
+    assert seen["terrain"][0].startswith("step 30")
+
+
+def test_a_phone_shows_it_all_and_walks(visit):
+    seen, _ = visit
+    assert seen["phoneWidth"] == seen["indexWidth"] == 360
+    before, after = seen["stick"]
+    assert after[2] < before[2] - 0.5
+
+
+def test_a_film_plays_when_asked(visit):
+    seen, _ = visit
+    assert seen["film"] == ["../flow/flow/flow.png", "../flow/flow/flow.gif"]
+
+
+def test_what_cannot_be_shown_is_said(visit):
+    seen, _ = visit
+    assert "could not be loaded" in seen["gone"] and "Try again" in seen["gone"]
+    assert "no WebGL" in seen["without"][0] and seen["without"][1] == 2
+    assert CLOSING not in seen["gone"]
