@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# The container's image has what its Blender lacks beside the code.
+PACKAGES = ROOT / "python"
 # What is imported, and the name to install it by. DracoPy is asked for only where Draco is.
 NEEDED = {"numpy": "numpy", "safetensors": "safetensors", "skimage": "scikit-image"}
 BAD_INPUT = 2
@@ -25,6 +27,8 @@ def main() -> int:
     try:
         # Blender in the background ignores Ctrl-C otherwise.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if PACKAGES.is_dir():
+            sys.path.append(str(PACKAGES))
         missing = [name for module, name in NEEDED.items() if not importlib.util.find_spec(module)]
         if missing:
             print(_how_to_get(missing), file=sys.stderr)

@@ -21,6 +21,10 @@ PLATFORMS = {
         *(f"manylinux_2_{minor}_x86_64" for minor in range(28, 16, -1)),
         "manylinux2014_x86_64",
     ],
+    "linux-arm64": [
+        *(f"manylinux_2_{minor}_aarch64" for minor in range(28, 16, -1)),
+        "manylinux2014_aarch64",
+    ],
     "macos-arm64": ["macosx_12_0_arm64", "macosx_11_0_arm64"],
     "windows-x64": ["win_amd64"],
 }
@@ -46,11 +50,14 @@ def main(argv: list[str] | None = None) -> int:
         help="build for this Python only, such as cp314 for Debian's Blender; the zip's name ends"
         " in it (default: cp311 and cp313 in one zip, for Blender 4.5 and 5.2)",
     )
+    parser.add_argument(
+        "--with-numpy", action="store_true", help="bring numpy, which some Blenders lack"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="default: dist")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     for platform in options.platform or PLATFORMS:
-        path = build(platform, options.python, options.out)
+        path = build(platform, options.python, options.out, with_numpy=options.with_numpy)
         print(f"{path} ({path.stat().st_size / 1e6:.0f} MB)", flush=True)
     return 0
 
@@ -62,7 +69,7 @@ def python_tag(text: str) -> str:
     return text
 
 
-def build(platform: str, python: str | None, out: Path) -> Path:
+def build(platform: str, python: str | None, out: Path, *, with_numpy: bool = False) -> Path:
     """Build and validate one zip.
 
     Parameters
@@ -73,6 +80,8 @@ def build(platform: str, python: str | None, out: Path) -> Path:
         The one Python tag to build for; None for `PYTHONS`.
     out : Path
         Folder for the zip, whose earlier version is replaced only by a valid one.
+    with_numpy : bool
+        Whether numpy comes along: Debian's Blender is there also without it.
 
     Returns
     -------
@@ -87,7 +96,9 @@ def build(platform: str, python: str | None, out: Path) -> Path:
         )
         shutil.copytree(ROOT / "blender_addon", stage, ignore=ignore)
         shutil.copy(ROOT / "LICENSE", stage)
-        wheels = download_wheels(platform, [python] if python else PYTHONS, stage / "wheels")
+        pythons = [python] if python else PYTHONS
+        left_out = LEFT_OUT - {"numpy"} if with_numpy else LEFT_OUT
+        wheels = download_wheels(platform, pythons, stage / "wheels", left_out)
         manifest = stage / "blender_manifest.toml"
         manifest.write_text(with_wheels(manifest.read_text(), platform, wheels))
         archive = Path(temporary) / f"{name}.zip"
@@ -96,10 +107,12 @@ def build(platform: str, python: str | None, out: Path) -> Path:
         return archive.replace(out / archive.name)
 
 
-def download_wheels(platform: str, pythons: list[str], folder: Path) -> list[str]:
+def download_wheels(
+    platform: str, pythons: list[str], folder: Path, left_out: set[str]
+) -> list[str]:
     """Download the wheels for one platform into `folder` and return their names, sorted."""
     folder.mkdir()
-    needed = [d for d in PROJECT["dependencies"] if wheel_name(d) not in LEFT_OUT]
+    needed = [d for d in PROJECT["dependencies"] if wheel_name(d) != "numpy"]
     for python in pythons:
         # A wheel that serves every Python is in the zip once: all take the first one's choice.
         names = [wheel.name for wheel in folder.iterdir()]
@@ -113,7 +126,7 @@ def download_wheels(platform: str, pythons: list[str], folder: Path) -> list[str
         where = ["--dest", str(folder)]
         subprocess.run([*pip, *target, *abis, *tags, *where, numpy, *needed, *pins], check=True)
         for wheel in folder.iterdir():
-            if wheel_name(wheel.name) in LEFT_OUT:
+            if wheel_name(wheel.name) in left_out:
                 wheel.unlink()
     return sorted(wheel.name for wheel in folder.iterdir())
 
@@ -147,9 +160,11 @@ def validate(archive: Path) -> None:
     """Have Blender's own validator look at the zip; raises CalledProcessError where it objects."""
     # The tool behind `blender --command extension` runs without Blender. find_spec imports nothing.
     spec = importlib.util.find_spec("bpy")
-    assert spec is not None and spec.origin is not None, "scripts/build_extension installs bpy"
-    tools = Path(spec.origin).parent.glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py")
-    command = [sys.executable, str(next(tools)), "validate", str(archive)]
+    if spec is not None and spec.origin is not None:
+        tools = Path(spec.origin).parent.glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py")
+        command = [sys.executable, str(next(tools)), "validate", str(archive)]
+    else:
+        command = ["blender", "--background", "--command", "extension", "validate", str(archive)]
     # Warnings are printed too, so its output is shown only with an objection.
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:

@@ -90,7 +90,7 @@ def main_python(every: bool) -> list[str]:
 def other_python(every: bool) -> list[str]:
     """Run what depends on Blender's or Python's version in the other supported one."""
     python = venv(f".venv-{OTHER}", OTHER, "blender,test")
-    return pytest(python, every, "-m", "not (node or blender or probe)")
+    return pytest(python, every, "-m", "not (node or blender or probe or container)")
 
 
 def lowest_versions(every: bool) -> list[str]:

@@ -57,6 +57,17 @@ def _window() -> str:
     return f"{', '.join(missing)} not on the path ({how})" if missing else ""
 
 
+def _container() -> str:
+    how = "start Docker, or on a machine without one become root"
+    if not shutil.which("docker"):
+        return f"no docker on the path ({how})"
+    for command in (["docker", "info"], ["docker", "compose", "version"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"`{' '.join(command)}` fails: {done.stderr.strip()[-200:]} ({how})"
+    return ""
+
+
 def _model() -> str:
     there = (MODEL / "model.safetensors").exists()
     return "" if there else "models/all-MiniLM-L6-v2 is not there (scripts/demo fetches it)"
@@ -76,6 +87,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "node": _node,
     "browser": _browser,
     "window": _window,
+    "container": _container,
     "model": _model,
     "probe": _probe,
 }

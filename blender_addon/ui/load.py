@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,9 @@ class LoadModel(bpy.types.Operator):
             return {"CANCELLED"}  # nothing is changed by this operator itself
         if self.filepath:
             return self.execute(context)
+        chosen = preferences(context)
+        if chosen is not None and chosen.models:
+            self.filepath = os.path.join(bpy.path.abspath(chosen.models), "")  # noqa: PTH118
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 

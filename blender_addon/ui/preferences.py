@@ -35,6 +35,11 @@ class WeightwalkPreferences(bpy.types.AddonPreferences):
         description="For magnitudes, in scenes to come; signed values are blue and red",
         items=COLORS,
     )
+    models: bpy.props.StringProperty(
+        name="Models",
+        description="Folder in which Load Model Weights begins; empty for Blender's last one",
+        subtype="DIR_PATH",
+    )
     cache: bpy.props.StringProperty(
         name="Cache folder",
         description="Where the list of recent models and files in passing lie; "
@@ -54,7 +59,7 @@ class WeightwalkPreferences(bpy.types.AddonPreferences):
         """Draw them."""
         column = self.layout.column()
         column.use_property_split = True
-        for name in ("faces", "colors", "walk_speed", "cache"):
+        for name in ("faces", "colors", "walk_speed", "models", "cache"):
             column.prop(self, name)
 
 

@@ -1,7 +1,8 @@
 """Runs inside the Blender of a window test: does what the test asks, in the main thread.
 
-Argument, after ``--``: the port on which the test listens. A request is a line of JSON with a
-number and some Python; the answer is one with the same number and its value, or its traceback.
+Its last argument is where the test listens: a port, or the path of a socket. A request is a line of
+JSON with a number and some Python; the answer is one with the same number and its value, or its
+traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any
 
 import bpy
 
-CONNECTION = socket.create_connection(("127.0.0.1", int(sys.argv[-1])), timeout=10)
+CONNECTION = socket.socket(socket.AF_UNIX if "/" in sys.argv[-1] else socket.AF_INET)
+CONNECTION.settimeout(10)
+CONNECTION.connect(sys.argv[-1] if "/" in sys.argv[-1] else ("127.0.0.1", int(sys.argv[-1])))
 SECONDS = 0.0
 received = b""
 watched: set[str] = set()
