@@ -1,6 +1,7 @@
-// node scripts/_bench_viewer.mjs CHROMIUM SITE PAGE GLB [ROUNDS]: how long from the request until a
-// model is seen, in the gallery's page and in <model-viewer> with the same file, in turns; and how
-// long a frame of ours takes while one turns. SITE is a gallery's folder, PAGE and GLB are in it.
+// node _bench_viewer.mjs CHROMIUM SITE PAGE GLB [ROUNDS]: how long from the request until a model is
+// seen, in the gallery's page and in <model-viewer> with the same file, in turns; and how long a
+// frame of ours takes while one turns. In milliseconds, a line of JSON each round. SITE is a
+// gallery's folder; PAGE and GLB are in it.
 import { createReadStream } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -65,7 +66,7 @@ async function turn() {
 for (let round = 0; round < Number(rounds); round++) {
   const [mine, [frame, faces]] = await first(base + page, ours, turn);
   const [other] = await first(`${base}theirs`, theirs);
-  console.log(`first picture ${mine.toFixed(0)} ms, <model-viewer> ${other.toFixed(0)} ms, `
-    + `ratio ${(mine / other).toFixed(2)}; ${frame.toFixed(0)} ms a frame of ${faces} faces`);
+  const times = { ours: mine, "model-viewer": other, frame, faces };
+  console.log(JSON.stringify(times));
 }
 server.close();
