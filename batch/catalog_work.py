@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -63,7 +64,7 @@ class Workshop:
     """
 
     def __init__(self, base: Path, directory: Path, children: Children) -> None:
-        self.directory, self.children = directory, children
+        self.base, self.directory, self.children = base, directory, children
         self.sources = Sources(base)
         # As it stands in the reports, which are published: not where this machine has it.
         self.shown_directory = _relative(directory, base)
@@ -87,9 +88,14 @@ class Workshop:
                 return Outcome(job, "done", status, took, shown)
             why = sentence(status, said)
         except WeightwalkError as error:
-            why = str(error).replace(str(self.directory), self.shown_directory)
+            why = str(error)
         tidy(folder)
-        return self._failed(job, why, _seconds(begin))
+        return self._failed(job, self._as_published(why), _seconds(begin))
+
+    def _as_published(self, why: str) -> str:
+        """Return a sentence without the folders of this machine in which all is."""
+        why = why.replace(str(self.directory), self.shown_directory)
+        return why.replace(f"{self.base}{os.sep}", "")
 
     def _arguments(self, job: Job) -> list[str]:
         # Slashes, also where the folder is called otherwise: it is to be the same everywhere.
@@ -108,8 +114,9 @@ def _part(job: Job, report: dict[str, Any]) -> Part:
 
     label = job.label
     if job.part.startswith("faces-"):
-        asked = int(job.part.removeprefix("faces-"))
-        used = report["settings"]["surface"]["faces"]
+        used = asked = int(job.part.removeprefix("faces-"))
+        with suppress(KeyError, TypeError, ValueError):  # the page says that it cannot be read
+            used = int(report["settings"]["surface"]["faces"])
         if used != asked:
             label = f"{label.replace(f'{asked:,}', f'{used:,}')} ({asked:,} would be too large)"
     return Part(job.kind, job.folder, label, report)

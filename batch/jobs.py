@@ -155,7 +155,7 @@ class _Reader:
         where = _Where(self.toml, ("defaults",), "[defaults]")
         for key, value in table.items():
             with where.at(key):
-                self.mesh.check_key(key, {"flow": None} if key == "flow" else {})
+                self.mesh.check_key(key, {})
                 for each in _densities(key, value):
                     self.mesh.words(key, each)
         self.defaults = dict(table)

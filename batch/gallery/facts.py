@@ -11,6 +11,7 @@ from typing import Any
 
 from ...core.color import ColorScale
 from ...core.legend import level_text
+from ...core.naming import parse
 from ...core.text import printable
 from . import Part
 from .words import number, plural, span
@@ -147,13 +148,13 @@ def facts(part: Part) -> Facts:
     if part.kind == "flow":
         return Facts(0, 0, len(report.get("layers", ())), 0)
     if part.kind == "mesh":
-        shown, faces = report["surfaces"], sum(s["faces"] for s in report["surfaces"])
-        sizes = {name: math.prod(s["shape"]) for s in shown for name in s["tensors"]}
+        faces = sum(s["faces"] for s in report["surfaces"])
+        sizes = {n: math.prod(s["shape"]) for s in report["surfaces"] for n in s["tensors"]}
     else:
-        shown = [s for step in report["steps"] for s in step["surfaces"]]
         faces = report["steps"][-1]["faces"]
         sizes = {u["name"]: math.prod(u["shape"]) for u in report["lock"]["units"]}
-    layers = {s["layer"] for s in shown} - {None}
+    # An encoder's first layer and a decoder's are two.
+    layers = {(name.group, name.layer) for name in map(parse, sizes) if name.layer is not None}
     return Facts(sum(sizes.values()), len(sizes), len(layers), faces)
 
 

@@ -92,8 +92,9 @@ def _massive(report: dict[str, Any]) -> str:
     if not found:
         return ""
     rows = "".join(
-        f"<tr><td>{m['layer']}</td><td>{m['token']} <q>{text(m.get('text', ''), 40)}</q></td>"
-        f"<td>{m['feature']}</td><td>{number(m['value'])}</td><td>{number(m['ratio'])} ×</td></tr>"
+        f"<tr><td>{m['layer']:,}</td><td>{m['token']:,} <q>{text(m.get('text', ''), 40)}</q></td>"
+        f"<td>{m['feature']:,}</td><td>{number(m['value'])}</td>"
+        f"<td>{number(m['ratio'])} ×</td></tr>"
         for m in found[:_MOST]
     )
     more = f"<p>And {len(found) - _MOST:,} more, in the report.</p>" if len(found) > _MOST else ""

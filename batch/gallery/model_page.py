@@ -160,12 +160,12 @@ def _table(part: Part, rows: list[Surface]) -> str:
     when = ", at the last step" if part.kind == "animate" else ""
     more = f"<p>The first {MOST_ROWS:,}; the report has all.</p>" if len(rows) > MOST_ROWS else ""
     return f"""<details>
-<summary>All {plural(len(rows), "surface")} in numbers{when}</summary>{more}
+<summary>{plural(len(rows), "surface")} in numbers{when}</summary>{more}
 {table("Surfaces", head, body)}</details>"""
 
 
 def _row(row: Surface, used: list[int]) -> str:
-    layer = "" if row.layer is None else str(row.layer)
+    layer = "" if row.layer is None else f"{row.layer:,}"
     cells = (layer, text(row.role), *(text(row.cells[i]) for i in used))
     values = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr><th scope="row">{text(row.name)}</th>{values}</tr>'

@@ -125,12 +125,14 @@ def downloads(part: Part, directory: Path, up: str) -> str:
         "gif": "GIF",
         "mp4": "MP4",
     }
-    links = []
+    links, usual = [], f"{part.folder.replace('/', '-')}-"
     for file in files(part, directory).values():
-        kind = Path(file["name"]).suffix[1:]
+        stem, kind = Path(file["name"]).stem, Path(file["name"]).suffix[1:]
         if kind in names:
             where = up + address(*part.folder.split("/"), file["name"])
-            said = f"{names[kind]} <small>{text(size(file['bytes']))}</small>"
+            # Such as a difference, beside the picture itself.
+            which = f" {text(stem.removeprefix(usual))}" if stem.startswith(usual) else ""
+            said = f"{names[kind]}{which} <small>{text(size(file['bytes']))}</small>"
             links.append(f'<a href="{where}" download title="{text(file["name"])}">{said}</a>')
     report = up + address(*part.folder.split("/"), "report.json")
     links.append(f'<a href="{report}">report</a>')

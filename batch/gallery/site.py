@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.errors import OutputError, WeightwalkError
@@ -24,6 +24,7 @@ def write(directory: Path, title: str, entries: Sequence[Entry]) -> tuple[Path, 
         with staging_in(directory) as staging:
             batches = [_assets(staging, directory)]
             pictures = set()
+            entries = [_legible(title, entry, directory) for entry in entries]
             for entry in entries:
                 batches += [_script(part, directory, staging) for part in entry.parts]
                 batch = _page(title, entry, directory, staging)
@@ -50,13 +51,38 @@ class Batch:
 
     def publish(self) -> tuple[Path, ...]:
         """Move the files; return where all of them are."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write into {self.folder}: {error.strerror}") from error
         return self.there + (publish(self.files, self.folder) if self.files else ())
 
 
+def _legible(title: str, entry: Entry, directory: Path) -> Entry:
+    """Return the entry without parts whose report no page can be made of, which it says of them.
+
+    Another version of Weightwalk may have written it, or somebody by hand.
+    """
+    if _tells(title, entry, directory):
+        return entry
+    alone = {part.folder: replace(entry, parts=(part,)) for part in entry.parts}
+    parts = tuple(p for p in entry.parts if _tells(title, alone[p.folder], directory))
+    said = tuple(f"{p.label}: its report cannot be read" for p in entry.parts if p not in parts)
+    return replace(entry, parts=parts, problems=(*entry.problems, *said))
+
+
+def _tells(title: str, entry: Entry, directory: Path) -> bool:
+    try:
+        page(title, entry, directory)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
+
+
 def _assets(staging: Path, directory: Path) -> Batch:
-    folder = staging / "assets"
-    shutil.copytree(ASSETS, folder, ignore=shutil.ignore_patterns(".*"))
+    folder = _new(staging / "assets")
+    for file in ASSETS.glob("[!.]*"):
+        shutil.copyfile(file, folder / file.name)
     return Batch(sorted(folder.iterdir()), directory / "assets")
 
 
@@ -79,7 +105,8 @@ def _page(title: str, entry: Entry, directory: Path, staging: Path) -> Batch:
     folder = _new(staging / "pages" / entry.slug)
     written = folder / "index.html"
     written.write_text(page(title, entry, directory), "utf-8", newline="\n")
-    picture = [folder / CARD] if card(_sources(entry, directory), folder / CARD) else []
+    scenes, charts = (_drawn(entry, directory, kinds) for kinds in (("mesh", "animate"), ("flow",)))
+    picture = [folder / CARD] if card(scenes, charts, folder / CARD) else []
     return Batch([*picture, written], directory / entry.slug)
 
 
@@ -88,10 +115,10 @@ def _new(folder: Path) -> Path:
     return folder
 
 
-def _sources(entry: Entry, directory: Path) -> list[Path]:
-    """Return the pictures that may be a card's, the best first."""
-    kinds = ("mesh", "animate", "flow")
-    parts = sorted(entry.parts, key=lambda p: (kinds.index(p.kind), -facts(p).faces))
+def _drawn(entry: Entry, directory: Path, kinds: tuple[str, ...]) -> list[Path]:
+    """Return the pictures of parts of some kinds, the best for a card first."""
+    parts = [part for part in entry.parts if part.kind in kinds]
+    parts.sort(key=lambda p: (kinds.index(p.kind), -facts(p).faces))
     return [
         directory / part.folder / name
         for part in parts

@@ -160,6 +160,15 @@ def test_a_model_that_fails_is_told_and_does_not_stop_the_others(run, job_file, 
     assert "first-model-faces-500.glb" not in (out / "first-model" / "index.html").read_text()
 
 
+def test_sentences_on_the_page_do_not_tell_where_this_machine_keeps_its_files(run, job_file):
+    job_file.write_text('[[series]]\npath = "second"\nexport = "glb"\n')
+    status, _, complained = run()
+    assert (status, len(complained.splitlines())) == (1, 1)
+    page = (job_file.parents[1] / "out" / "second" / "index.html").read_text()
+    assert "a series has two or more" in page
+    assert str(job_file.parents[1]) not in page + complained
+
+
 def test_links_lead_to_where_the_system_says(job_file, tmp_path, monkeypatch, capsys):
     (tmp_path / "deep" / "down").mkdir(parents=True)
     (tmp_path / "deep" / "down" / "link").symlink_to(job_file.parent)
@@ -258,6 +267,7 @@ def test_a_disk_that_fills_is_said_and_leaves_nothing_half_written(job_file, tmp
     failed = [line for line in done.stderr.splitlines() if "failed" in line]
     assert len(failed) == 3
     assert all("cannot write ../out/" in line for line in failed)
+    assert done.stderr.endswith(f"cannot write the gallery in {out}: File too large\n")
     assert not list(out.glob("*/*/*"))
     assert not hidden(out)
 

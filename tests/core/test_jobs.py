@@ -106,6 +106,7 @@ MODEL = '[[model]]\npath = "a"\n'
         (MODEL + MODEL.replace('"a"', '"b"') + "\n# c\ncolour = 1", 7, "[[model]] 2: unknown key"),
         ("[defaults]\nmodel = 1\n" + MODEL, 2, "[defaults]: unknown key 'model'"),
         ('[defaults]\npath = "x"\n' + MODEL, 2, "unknown key 'path'"),
+        ('[defaults]\nflow = "x"\n' + MODEL, 2, "unknown key 'flow'"),
         (MODEL + 'faces = "many"', 3, "faces: 'many' is not a whole number"),
         (MODEL + "faces = [500, true]", 3, "faces: true is not a whole number"),
         (MODEL + "faces = [\n500,\n3]", 3, "faces: 3 is not between"),

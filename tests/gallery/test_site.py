@@ -12,12 +12,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from PIL import Image
 from weightwalk.batch.gallery import Entry, Part, handover, write_site
+from weightwalk.batch.gallery.facts import COLUMNS, Facts, facts, for_viewer, surfaces
+from weightwalk.batch.gallery.legend import legend
 from weightwalk.batch.gallery.pages import POLICY
+from weightwalk.batch.gallery.pictures import card
 from weightwalk.batch.gallery.words import address, data, number, outside, size
+from weightwalk.core.color import ColorScale
 from weightwalk.core.errors import OutputError, OutputFolderError
+from weightwalk.core.text import printable
 
 from .conftest import CLOSING, FILE, LONG, REVERSED, SCRIPT
 
@@ -70,6 +76,14 @@ def test_every_name_is_text(gallery):
     names = [item[1] for item in json.loads(told[1])[0]["items"]]
     assert SCRIPT in names and CLOSING in names
     assert REVERSED.replace("\u202e", "\\u202e") in names
+
+
+def test_the_policy_allows_the_site_itself_and_nothing_inline():
+    rules = dict(rule.split(" ", 1) for rule in POLICY.split("; "))
+    for what in ("default-src", "base-uri", "form-action"):
+        assert rules.pop(what) == "'none'"
+    assert rules.pop("img-src") == "'self' data: blob:"
+    assert rules == dict.fromkeys(("script-src", "style-src", "connect-src"), "'self'")
 
 
 def test_links_lead_to_files_of_the_site(gallery):
@@ -142,6 +156,110 @@ def test_what_a_report_promises_need_not_be_there(gallery, tmp_path):
     assert "surfaces in numbers" in page.text
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"surfaces": None},
+        {"surfaces": [{}]},
+        {"scale": {"low": "<b>", "high": 1, "diverging": False, "map": "ember"}},
+        {"scale": {"low": 0, "high": float("nan"), "diverging": False, "map": "ember"}},
+        {"files": [{}]},
+        {"skipped": ["<script>"]},
+        {"notes": 3},
+        {"captions": 3},
+    ],
+)
+def test_a_report_that_cannot_be_read_costs_its_part_alone(gallery, tmp_path, change):
+    site, entries = gallery
+    good, bad = entries[0].parts
+    for part in (good, bad):
+        shutil.copytree(site / part.folder, tmp_path / part.folder)
+    bad = dataclasses.replace(bad, report={**bad.report, **change})
+    write_site(tmp_path, "t", [dataclasses.replace(entries[0], parts=(good, bad))])
+    page = Page(tmp_path / "bad" / "index.html")
+    assert f"{bad.label}: its report cannot be read" in page.text
+    told = json.loads(re.search(r'id="data">(.*?)</script>', page.source)[1])
+    assert [part["folder"] for part in told] == [good.folder.split("/")]
+
+
+@pytest.mark.parametrize(
+    "scale", [ColorScale(0.5, 3.0, False, "ember"), ColorScale(-2.0, 2.0, True, "ember")]
+)
+def test_the_legend_has_the_colours_of_the_surfaces(scale):
+    drawn = legend(scale, "x")
+    stops = re.findall(r'offset="([\d.]+)%" stop-color="#(\w{6})"', drawn)
+    assert len(stops) > 10
+    for offset, color in stops:
+        value = scale.low + float(offset) / 100.0 * (scale.high - scale.low)
+        exact = scale.colors(np.array([value]))[0, :3].astype(int)
+        assert np.abs(exact - list(bytes.fromhex(color))).max() <= 1
+    ticks = re.findall(r'x="([\d.]+)%" y="34" text-anchor="middle">([^<]+)<', drawn)
+    assert ticks
+    for place, said in ticks:
+        value = scale.low + float(place) / 100.0 * (scale.high - scale.low)
+        assert value == pytest.approx(float(said.replace("−", "-")), abs=0.01)
+
+
+def test_cells_are_what_the_report_says(gallery):
+    _, entries = gallery
+    part = entries[0].parts[0]
+    for made, said in zip(surfaces(part)[0], part.report["surfaces"], strict=True):
+        cells = dict(zip(COLUMNS, made.cells, strict=True))
+        assert cells["shape"] == " × ".join(map(str, said["shape"]))
+        assert cells["entries"] == f"{said['lowest']:.3g} to {said['highest']:.3g}".replace(
+            "-", "−"
+        )
+        assert cells["faces"] == f"{said['faces']:,}"
+        assert cells["pieces"].startswith(str(said["components"]["count"]))
+        assert cells["pieces of noise"].startswith(str(said["permuted"]["count"]))
+        assert (made.layer, made.role) == (said["layer"], printable(said["role"], 40))
+
+
+def test_steps_follow_one_another_without_a_gap(gallery):
+    site, entries = gallery
+    part = entries[1].parts[0]
+    steps = for_viewer(part, site)["steps"]
+    fps = part.report["timeline"]["fps"]
+    assert [step["begin"] for step in steps] == [0.0, *(step["end"] for step in steps[:-1])]
+    assert steps[-1]["end"] == steps[-1]["last"] / fps == 36 / fps
+
+
+def test_layers_are_counted_as_they_are_seen(tmp_path):
+    names = [
+        f"{stack}.block.{i}.layer.0.q.weight" for stack in ("encoder", "decoder") for i in (0, 1)
+    ]
+    shown = [{"tensors": [name], "shape": [2, 3], "layer": 0, "faces": 5} for name in names]
+    part = Part("mesh", "m/p", "p", {"surfaces": [*shown, *shown]})
+    assert facts(part) == Facts(weights=24, tensors=4, layers=4, faces=40)
+
+
+def test_a_card_shows_the_surfaces_and_not_the_words_and_the_legend(tmp_path):
+    scene = Image.new("RGB", (1600, 900), (20, 20, 24))
+    scene.paste((240, 240, 240), (200, 60, 700, 120))  # words
+    scene.paste((250, 120, 60), (100, 850, 440, 870))  # the legend's bar
+    for x in range(700, 1020, 40):
+        for y in range(300, 620, 40):
+            scene.paste((220, 60, 110), (x, y, x + 8, y + 8))
+    scene.save(tmp_path / "scene.png")
+    assert card([tmp_path / "scene.png"], [], tmp_path / "card.webp")
+    with Image.open(tmp_path / "card.webp") as made:
+        pixels = np.asarray(made.convert("RGB")).astype(int)
+    assert pixels.shape == (450, 800, 3)
+    rows, columns = np.nonzero(pixels.max(axis=2) - pixels.min(axis=2) > 60)
+    assert abs(rows.mean() - 225) < 40 and abs(columns.mean() - 400) < 40
+    assert pixels.min(axis=2).max() < 200, "words"
+    # A chart is shown whole.
+    assert card([], [tmp_path / "scene.png"], tmp_path / "card.webp")
+    with Image.open(tmp_path / "card.webp") as made:
+        assert made.getpixel((200, 45))[0] > 200
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 1), (2, 900), (49, 31), (1600, 30)])
+def test_a_card_is_made_of_a_picture_of_any_size(tmp_path, size):
+    Image.new("RGB", size, (255, 0, 0)).save(tmp_path / "a.png")
+    assert card([tmp_path / "a.png"], [], tmp_path / "card.webp")
+
+
 def test_a_picture_that_is_broken_is_no_picture(tmp_path):
     folder = tmp_path / "m" / "flow"
     folder.mkdir(parents=True)
@@ -168,6 +286,11 @@ def test_an_earlier_site_stays_where_a_new_one_cannot_be_written(gallery, tmp_pa
         write_site(copy, CLOSING, entries)
     assert before == {path: path.read_bytes() for path in before}
     assert not list(copy.rglob(".weightwalk-*"))
+    (copy / "index.html").rmdir()
+    shutil.rmtree(copy / "assets")
+    (copy / "assets").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write into .*assets: File exists"):
+        write_site(copy, CLOSING, entries)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputFolderError, match="cannot write into"):
         write_site(tmp_path / "file", "t", entries)

@@ -76,10 +76,26 @@ def test_layers_surfaces_and_densities(visit):
     seen, _ = visit
     assert seen["layers"] == ["layer 0", "layer 1", "other"]
     assert "layer 1: q, model.layers.1.self_attn.q_proj.weight, 40 × 40" in seen["hovered"][0]
+    assert seen["nearest"] == "layer 0"
     for word in ("above", "40 × 40", "F32", "pieces of noise"):
         assert word in seen["hovered"][1]
     assert seen["facesSecond"] > seen["facesFirst"] > 1000
+    assert set(seen["shownParts"]) == {"1"} and len(seen["shownParts"]) == 3
     assert seen["drawnAtRest"] == 0
+
+
+def test_the_numbers_are_those_of_the_report(visit, gallery):
+    first, before, second, after = visit[0]["numbers"]
+    assert first == second == "layer 1: q"
+    for told, part in zip((before, after), gallery[1][0].parts, strict=True):
+        name = "model.layers.1.self_attn.q_proj.weight"
+        (surface,) = (s for s in part.report["surfaces"] if s["tensor"] == name)
+        (numbers,) = told
+        assert numbers["faces"] == f"{surface['faces']:,}"
+        assert numbers["pieces"].startswith(f"{surface['components']['count']:,}")
+        assert numbers["pieces of noise"].startswith(f"{surface['permuted']['count']:,}")
+        assert numbers["solid"].startswith(f"above {surface['level']:.2f}"[:9])
+        assert numbers["σ"] == f"{surface['sigma'][0]:.3g}"
 
 
 def test_the_keyboard_reaches_everything_and_is_seen_there(visit):
@@ -92,7 +108,11 @@ def test_the_keyboard_reaches_everything_and_is_seen_there(visit):
     turned = np.subtract(*seen["walked"])
     assert abs(turned[0]) > 0.5
     assert seen["paged"] == "layer 1"
-    assert seen["entered"][0].startswith("model.layers.") and "faces" in seen["entered"][1]
+    assert seen["entered"][0].startswith("layer ")
+    assert "model.layers." in seen["entered"][1] and "faces" in seen["entered"][1]
+    # What was ahead before is not told of as if it still were.
+    assert seen["chosen"].startswith("layer 0: ")
+    assert seen["nothingAhead"] == "Point at a plate"
 
 
 def test_w_walks_down_the_corridor_and_escape_ends_it(visit):
@@ -111,6 +131,17 @@ def test_the_time_line(visit):
     # The run's weights shrink, and with them what stands above the level.
     assert faces[0] == faces[3] < faces[2] < faces[1]
     assert seen["terrain"][0].startswith("step 30")
+
+
+def test_numbers_go_with_the_step_that_is_seen(visit, gallery):
+    report = gallery[1][1].parts[0].report
+    (name, *last), (same, *first) = visit[0]["surface"]
+    assert name == same
+    # The weights have shrunk; nothing of them is above the level in the end.
+    assert name not in [s["field"] for s in report["steps"][-1]["surfaces"]]
+    assert last == ["no surface at this step"]
+    (surface,) = (s for s in report["steps"][0]["surfaces"] if s["field"] == name)
+    assert first[first.index("faces") + 1] == f"{surface['faces']:,}"
 
 
 def test_a_phone_shows_it_all_and_walks(visit):

@@ -104,10 +104,26 @@ async function mouse() {
   await page.mouse.move(box.x + spot[0] * box.width, box.y + spot[1] * box.height);
   await page.waitForTimeout(300);
   seen.hovered = [await text(page, "#readout"), await text(page, "#stats")];
+  seen.nearest = await page.evaluate(() => {
+    const { world, pointing } = window.weightwalk.viewer;
+    const ray = pointing.ray.ray.clone();
+    const { box } = world.items.find(({ layer, role }) => layer?.label === "layer 1" && role === "q");
+    ray.origin.copy(box.min).lerp(box.max, 0.5).setZ(world.box.max.z + 10);
+    ray.direction.set(0, 0, -1);
+    return world.pick(ray).item.layer.label;
+  });
+  const numbers = () => page.locator("#stats dl").evaluateAll((lists) => lists.map((list) =>
+    Object.fromEntries([...list.children].reduce((pairs, { textContent }, i) => (
+      i % 2 ? pairs.at(-1).push(textContent) : pairs.push([textContent]), pairs), []))));
+  seen.numbers = [await text(page, "#stats-of"), await numbers()];
   await page.getByText("2,000 faces").first().click();
   await page.waitForFunction(() => window.weightwalk.viewer.part === 1);
   await settled(page);
   seen.facesSecond = await page.evaluate(() => window.weightwalk.viewer.stage.renderer.info.render.triangles);
+  seen.shownParts = await page.locator("[data-part]:visible")
+    .evaluateAll((all) => all.map((one) => one.dataset.part));
+  // The same plate is told of, with its other numbers.
+  seen.numbers.push(await text(page, "#stats-of"), await numbers());
   const drawn = () => page.evaluate(() => window.weightwalk.viewer.stage.drawn);
   const before = await drawn();
   await page.waitForTimeout(500);
@@ -138,6 +154,11 @@ async function keyboard() {
       seen.walked.push(await camera(page));
       await press("PageDown");
       seen.paged = await text(page, "#layers [aria-current]");
+      await page.evaluate(() => {
+        const { viewer } = window.weightwalk;
+        viewer.choose(viewer.world.layers[0].items[0]);
+      });
+      seen.chosen = await text(page, "#stats-of");
       await page.keyboard.press("w");
       await page.waitForTimeout(300);
       const before = await camera(page);
@@ -147,6 +168,7 @@ async function keyboard() {
       await settled(page);
       seen.walking = [before, await camera(page)];
       await picture(page, "walk.png");
+      seen.nothingAhead = await text(page, "#stats-of");
       await page.keyboard.press("Escape");
       await settled(page);
       seen.escaped = await page.evaluate(() => !window.weightwalk.viewer.walk.on);
@@ -177,6 +199,11 @@ async function time() {
   await settled(page);
   seen.time.push(await now());
   await picture(page, "last.png");
+  await page.locator("#surfaces button").first().click();
+  const surface = async () => (await text(page, "#stats")).split(/\s*\n\s*/);
+  seen.surface = [await surface()];
+  await page.locator("[data-time=slider]").fill("0");
+  seen.surface.push(await surface());
   await page.getByText("terrain").first().click();
   await page.waitForFunction(() => window.weightwalk.viewer.world.items.some(({ name }) => name));
   await settled(page);

@@ -2,16 +2,21 @@
 import * as THREE from "three";
 
 const TALL = 128; // pixels of a line
+const MOST = 300; // words, of which each is a picture in the graphics card's memory
 
 export class Labels {
   constructor() {
     this.made = new Map();
   }
 
-  // Return a word that lies on the floor, read from the front, `height` metres and at most `width`.
+  // Return a word that lies on the floor, read from the front, `height` metres and at most `width`;
+  // null where there are too many others.
   flat(word, height, width) {
     const said = word.length > 24 ? `${word.slice(0, 23)}…` : word;
-    if (!this.made.has(said)) this.made.set(said, draw(said));
+    if (!this.made.has(said)) {
+      if (this.made.size >= MOST) return null;
+      this.made.set(said, draw(said));
+    }
     const { material, aspect } = this.made.get(said);
     const mesh = new THREE.Mesh(PLANE, material);
     const fit = Math.min(height, width / aspect);

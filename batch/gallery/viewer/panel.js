@@ -12,10 +12,12 @@ export class Panel {
     this.readout = root.querySelector("#readout");
   }
 
+  // Take over another world; a surface whose numbers are seen is the same one in it, if it is there.
   set(world, told) {
+    const before = this.item?.key;
     this.told = told;
     this.step = 0;
-    [this.layer, this.item] = [null, null];
+    [this.layer, this.item] = [null, world.items.find(({ key }) => key === before) ?? null];
     this.layers.replaceChildren(...world.layers.map((layer) => {
       layer.button = button(layer.label, () => this.act.layer(layer));
       return layer.button.parentNode;
@@ -35,12 +37,13 @@ export class Panel {
       item.button = button(item.role || item.name, () => this.act.item(item));
       const shape = document.createElement("small");
       shape.textContent = item.shape;
-      item.button.append(shape);
+      item.button.append(" ", shape);
       return item.button.parentNode;
     }));
     this.mark();
   }
 
+  // Show a surface's numbers, or those of none.
   showItem(item) {
     if (this.item === item) return;
     this.item = item;
@@ -62,8 +65,8 @@ export class Panel {
   }
 
   tell() {
-    if (!this.item) return;
-    this.name.textContent = this.item.name;
+    this.name.textContent = this.item ? placeOf(this.item) : "Point at a plate";
+    if (!this.item) return this.stats.replaceChildren(paragraph("Its numbers stand here."));
     const mine = (this.told.stats[this.step] ?? []).filter(([i]) => i === this.index.get(this.item));
     const lists = mine.map(([, cells], n) => {
       const list = document.createElement("dl");
@@ -76,10 +79,9 @@ export class Panel {
       return list;
     });
     if (!lists.length) {
-      lists.push(document.createElement("p"));
-      lists[0].textContent = this.told.steps.length ? "no surface at this step" : "no numbers";
+      lists.push(paragraph(this.told.steps.length ? "no surface at this step" : "no numbers"));
     }
-    this.stats.replaceChildren(...lists);
+    this.stats.replaceChildren(paragraph(this.item.name), ...lists);
   }
 
   // Say where one is, to eyes at once and to a screen reader when it has been so for a moment.
@@ -89,6 +91,17 @@ export class Panel {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => { this.readout.textContent = text; }, 120);
   }
+}
+
+// Where a surface stands, in words: with its layer, for that need not be the one that is listed.
+export function placeOf({ layer, role, name }) {
+  return [layer?.label, role || name].filter(Boolean).join(": ");
+}
+
+function paragraph(text) {
+  const made = document.createElement("p");
+  made.textContent = text;
+  return made;
 }
 
 function button(text, click) {

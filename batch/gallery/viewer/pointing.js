@@ -1,5 +1,6 @@
 // What lies under the cursor, or ahead of a visitor who walks: outlined, and told of.
 import * as THREE from "three";
+import { placeOf } from "./panel.js";
 
 const OUTLINE = 0xffb38a;
 const FAR = 30; // metres ahead that are told of
@@ -9,7 +10,7 @@ const UNDER = 0, CHOSEN = 1;
 // A surface in words.
 export function saying(item) {
   const shape = item.shape && `, ${item.shape}`;
-  return `${item.layer?.label ?? ""}: ${item.role}, ${item.name}${shape}`;
+  return `${placeOf(item)}, ${item.name}${shape}`;
 }
 
 export class Pointing {
@@ -95,7 +96,7 @@ export class Pointing {
     const met = this.at(0, 0);
     const item = met && met.distance < FAR ? met.item : null;
     this.outline(UNDER, item);
-    if (item) this.panel.showItem(item);
+    this.panel.showItem(item);
     this.panel.say(item ? saying(item) : layer.label);
     return false;
   }

@@ -48,6 +48,12 @@ export class Viewer {
     on("#previous", () => this.hop(-1));
     on("#next", () => this.hop(1));
     on("#retry", () => this.show(this.part));
+    const canvas = this.stage.renderer.domElement;
+    canvas.addEventListener("webglcontextlost", () => {
+      this.tell("The graphics card has dropped the picture. It comes back, or else load the page anew.");
+      root.querySelector("#retry").hidden = true;
+    });
+    canvas.addEventListener("webglcontextrestored", () => this.tell(null));
     for (const radio of root.querySelectorAll("input[name=part]")) {
       radio.addEventListener("change", () => this.show(Number(radio.value)));
     }
@@ -57,9 +63,7 @@ export class Viewer {
   async show(part) {
     this.part = part;
     const told = this.parts[part];
-    this.root.querySelectorAll("[data-part]").forEach((one) => {
-      one.hidden = Number(one.dataset.part) !== part;
-    });
+    if (!this.world) this.showWords(part);
     this.tell("Loading", 0);
     try {
       const url = ["..", ...told.folder, told.file].map(encodeURIComponent).join("/");
@@ -67,9 +71,17 @@ export class Viewer {
         (share) => this.part === part && this.tell("Loading", share));
       if (this.part !== part) return;
       this.place(new World(gltf, told), told);
+      this.showWords(part);
       this.tell(null);
     } catch (error) {
       if (this.part === part) this.tell(`The shapes could not be loaded: ${error.message}.`);
+    }
+  }
+
+  // Show the colours, facts and files of a part, and not those of the others.
+  showWords(part) {
+    for (const one of this.root.querySelectorAll("[data-part]")) {
+      one.hidden = Number(one.dataset.part) !== part;
     }
   }
 
@@ -108,7 +120,7 @@ export class Viewer {
     this.setWalking(false);
     this.mark(this.world.layers[0]);
     this.world.light(this.current, false);
-    this.orbit.show(this.world.box, { at_once });
+    this.orbit.show(this.world.overview(), { at_once });
     this.panel.say(`All layers. Drag to turn, ${TOUCHED ? "pinch to come nearer" : "W walks"}.`);
   }
 

@@ -5,6 +5,7 @@ import { Labels } from "./labels.js";
 const FLOOR = 0x1b1d26, FLOOR_HERE = 0x2a2c3a;
 const WORD = 0xb9bac6, WORD_HERE = 0xffc9a8;
 const RIM = 1.2; // metres of floor around what stands on it
+const WIDE = 80; // metres on both sides of the aisle, beyond which plates would be mere dots
 
 export class World {
   // `told` is what the page knows: items as [key, name, role, shape].
@@ -62,17 +63,26 @@ export class World {
       ground.scale.set(max.x - min.x + 2 * RIM, 1, front - back);
       this.furniture.add(ground);
       layer.ground = ground;
-      layer.sign = labels.flat(layer.label, 1.25, 4.6);
-      layer.sign.position.set(this.aisle(), 0.01, front - 1);
-      this.furniture.add(layer.sign);
-      for (const item of layer.items) {
-        if (item.role.includes(".") || !this.tall(item)) continue;
-        const sign = labels.flat(item.role, 0.8, 4);
-        sign.position.set((item.box.min.x + item.box.max.x) / 2, 0.01, front - 1);
-        if (Math.abs(sign.position.x - this.aisle()) > 3) this.furniture.add(sign);
+      layer.sign = this.lay(labels.flat(layer.label, 1.25, 4.6), this.aisle(), front - 1);
+      // It is lit on its own, also where a role is called as the layer is.
+      if (layer.sign) layer.sign.material = layer.sign.material.clone();
+    }
+    for (const { items, box } of this.layers) {
+      for (const item of items) {
+        const x = (item.box.min.x + item.box.max.x) / 2;
+        if (item.role.includes(".") || !this.tall(item) || Math.abs(x - this.aisle()) <= 3) continue;
+        this.lay(labels.flat(item.role, 0.8, 4), x, box.max.z + 2);
       }
     }
     this.root.add(this.furniture);
+  }
+
+  // Lay a word, if there is one, on the floor.
+  lay(sign, x, z) {
+    if (!sign) return null;
+    sign.position.set(x, 0.01, z);
+    this.furniture.add(sign);
+    return sign;
   }
 
   // Where one walks: between what stands left and right of x = 0, or before a single column.
@@ -80,10 +90,18 @@ export class World {
     return this.box.min.x < 0 && this.box.max.x > 0 ? 0 : (this.box.min.x + this.box.max.x) / 2;
   }
 
+  // What an overview shows: all layers, of which very wide ones go on beyond its edges.
+  overview() {
+    const [seen, aisle] = [this.box.clone(), this.aisle()];
+    seen.min.x = Math.max(seen.min.x, aisle - WIDE);
+    seen.max.x = Math.min(seen.max.x, aisle + WIDE);
+    return seen;
+  }
+
   // Set a layer's floor and name off from the others.
   light(layer, on) {
     layer.ground.material.color.set(on ? FLOOR_HERE : FLOOR);
-    layer.sign.material.color.set(on ? WORD_HERE : WORD);
+    layer.sign?.material.color.set(on ? WORD_HERE : WORD);
   }
 
   tall(item) {
