@@ -61,11 +61,15 @@ def film_made(animation: Animation, output: AnimationOutput, base: Path) -> Film
     base : Path
         Of the files, without ending.
     """
+    import bpy
+
     from .scene.files import save
+    from .scene.views import look_through_camera
 
     blend = Path(f"{base}.blend")
     yield Progress("files", 0, 1, "scene file")
     with animation.stages.time("blend"):
+        look_through_camera(bpy.context.scene)
         save(blend)
     files = [blend] if "blend" in output.formats else []
     if not output.needs_frames:

@@ -171,10 +171,12 @@ def _save_steps(
 
     from .scene.build import clear
     from .scene.files import save
+    from .scene.views import look_through_camera
 
     clear(bpy.context.scene)
     yield from flow_in_scene_steps(bpy.context.scene, run, settings, shape)
     yield Progress("files", 0, 1, path.name)
+    look_through_camera(bpy.context.scene)
     save(path)
 
 

@@ -204,8 +204,11 @@ class _Built:
 
     def write(self, base: Path, bar: tuple[int, int]) -> Generator[Progress, None, None]:
         """Save the scene, and render what was saved."""
+        import bpy
+
         from .scene.files import save
         from .scene.render import render_steps
+        from .scene.views import look_through_camera
 
         done, total = bar
         stages, output = self.model.stages, self.output
@@ -213,6 +216,7 @@ class _Built:
         what = blend.name if "blend" in output.formats else "scene file"
         yield Progress("files", done, total, what)
         with stages.time("blend") as stage:
+            look_through_camera(bpy.context.scene)
             save(blend)
             stage.bytes = blend.stat().st_size
         if "png" in output.formats:

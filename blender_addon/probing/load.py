@@ -39,7 +39,8 @@ _CLASSES = (
 def missing() -> str:
     """Say in one sentence what has to be installed for probing, or ""."""
     gone = [name for name in ("torch", "transformers") if not importlib.util.find_spec(name)]
-    return f"probing takes {' and '.join(gone)}: pip install 'weightwalk[probe]'" if gone else ""
+    how = "pip install 'weightwalk[probe]', or build the container's image with PROBE=yes"
+    return f"probing takes {' and '.join(gone)}: {how}" if gone else ""
 
 
 def probe_steps(settings: ProbeSettings) -> Generator[Progress, None, Probe]:

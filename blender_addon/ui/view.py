@@ -12,11 +12,12 @@ import numpy as np
 from mathutils import Matrix, Quaternion, Vector
 
 from ..core.record import Record
-from ..scene.build import BACKGROUND, corners_of, find_root, toward
+from ..scene.build import corners_of, find_root, toward
 from ..scene.camera import fit
 from ..scene.detail import KIND
 from ..scene.flow import TOWARD
 from ..scene.ours import FLOW, GROUP, objects_in
+from ..scene.views import suit
 from .course import Course
 from .session import session
 
@@ -68,17 +69,8 @@ class Place:
         view.update()
 
     def suit(self, low: Sequence[float], high: Sequence[float]) -> None:
-        """Show colours of vertices, and clip neither at the feet nor at the corridor's end."""
-        shading = self.space.shading
-        if shading.type == "SOLID":  # the other kinds have no studio lights of this name
-            shading.light, shading.studio_light = "STUDIO", "paint.sl"
-            shading.color_type = "VERTEX"
-            shading.background_type, shading.background_color = "VIEWPORT", BACKGROUND
-        # Dashes from the legend and the marks to what they are parts of.
-        self.space.overlay.show_relationship_lines = False
-        reach = hypot(*np.subtract(high, low))
-        self.space.clip_start = 0.05
-        self.space.clip_end = max(1000.0, 6.0 * reach)
+        """Show colours, and clip nothing of what lies between two corners."""
+        suit(self.space, 6.0 * hypot(*np.subtract(high, low)))
 
 
 def place_of(context: bpy.types.Context) -> Place | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import addon_utils
 import bpy
 
 EXTENSION = "bl_ext.user_default.weightwalk"
 MODELS = "/models"
 TAB = "Weights"
-TRIES = 100
+TRIES = 100  # in ten seconds
 
 
 class VIEW3D_PT_weightwalk_first(bpy.types.Panel):  # noqa: N801
-    """Makes its tab the first one, which a sidebar opens with; Python cannot choose a tab."""
+    """Makes its tab the first one, which a new sidebar begins with; Python cannot choose a tab."""
 
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
@@ -25,38 +27,54 @@ class VIEW3D_PT_weightwalk_first(bpy.types.Panel):  # noqa: N801
         """Draw nothing."""
 
 
-def enable() -> None:
-    """Enable Weightwalk, also where the preferences were reset."""
-    preferences = bpy.context.preferences
-    if EXTENSION not in preferences.addons:
-        addon_utils.enable(EXTENSION, default_set=True)
-    addon = preferences.addons.get(EXTENSION)
-    if addon is not None and not addon.preferences.models:
-        addon.preferences.models = MODELS
+class Opening:
+    """Waits until all open sidebars were drawn with the tab first; then it stays without help."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        bpy.utils.register_class(VIEW3D_PT_weightwalk_first)
+        bpy.app.timers.register(self.step, first_interval=0.1, persistent=True)
+
+    def step(self) -> float | None:
+        """Look again, in a tenth of a second."""
+        self.tries += 1
+        if self.tries < TRIES and any(bar.active_panel_category != TAB for bar in sidebars()):
+            return 0.1
+        bpy.utils.unregister_class(VIEW3D_PT_weightwalk_first)
+        return None
 
 
-def open_tab() -> float | None:
-    """Open the sidebar of every 3D view; once all are drawn, the tab stays without help."""
-    global tries  # noqa: PLW0603
-    tries += 1
-    closed = False
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.spaces.active.show_region_ui = True
-                (sidebar,) = (region for region in area.regions if region.type == "UI")
-                closed |= sidebar.active_panel_category != TAB
-    if closed and tries < TRIES:
-        return 0.1
-    bpy.utils.unregister_class(VIEW3D_PT_weightwalk_first)
-    return None
+def sidebars() -> list[bpy.types.Region]:
+    """Return the sidebars that are open in 3D views."""
+    areas = [a for w in bpy.context.window_manager.windows for a in w.screen.areas]
+    views = [a for a in areas if a.type == "VIEW_3D" and a.spaces.active.show_region_ui]
+    return [region for view in views for region in view.regions if region.type == "UI"]
 
 
-tries = 0
+@bpy.app.handlers.persistent
+def open_tab(*_: object) -> None:
+    """Have sidebars that come with a file begin with the tab, too."""
+    if not hasattr(bpy.types, VIEW3D_PT_weightwalk_first.__name__):
+        Opening()
+
+
+def begin() -> None:
+    """Open the sidebar and say that the desktop is ready, once there is a window."""
+    for area in bpy.context.window_manager.windows[0].screen.areas:
+        if area.type == "VIEW_3D":
+            area.spaces.active.show_region_ui = True
+    open_tab()
+    page, user = (os.environ.get(name, "") for name in ("WEIGHTWALK_PAGE", "CUSTOM_USER"))
+    print(f"weightwalk: ready: {page or 'port 3001'}, user {user or 'abc'}", flush=True)
+
+
 preferences = bpy.context.preferences
 preferences.view.show_splash = False
 # The mouse comes over the network: it cannot be put to the other edge of the window.
 preferences.inputs.use_mouse_continuous = False
-enable()
-bpy.utils.register_class(VIEW3D_PT_weightwalk_first)
-bpy.app.timers.register(open_tab, first_interval=0.1)
+if EXTENSION not in preferences.addons:  # as after a reset of the preferences
+    addon_utils.enable(EXTENSION, default_set=True)
+if EXTENSION in preferences.addons and not preferences.addons[EXTENSION].preferences.models:
+    preferences.addons[EXTENSION].preferences.models = MODELS
+bpy.app.handlers.load_post.append(open_tab)
+bpy.app.timers.register(begin, first_interval=0.1)

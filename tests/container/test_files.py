@@ -29,6 +29,18 @@ def test_every_file_and_overlay_is_read(files, tool):
     assert done.returncode == 0, done.stderr
 
 
+def test_demonstrations_come_with_the_same_desktop():
+    plain, demos = (
+        json.loads(Checkout(ROOT).compose(file, "config", "--format", "json").stdout)
+        for file in ("base", "blender-demos")
+    )
+    one, other = (said["services"]["blender"] for said in (plain, demos))
+    for service in (one, other):
+        assert service["volumes"].pop()["target"] == "/caller"
+        del service["build"]["args"], service["build"]["target"]
+    assert one == other
+
+
 def test_nothing_is_reached_from_elsewhere_unless_one_says_so():
     for files in FILES:
         said = Checkout(ROOT).compose(files, "config", "--format", "json").stdout

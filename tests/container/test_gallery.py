@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .compose import OWNER
+
 pytestmark = [pytest.mark.node, pytest.mark.browser]
 
 URL = "http://localhost:18080/"
@@ -45,6 +47,9 @@ def get(path, **headers):
 @pytest.fixture
 def gallery(checkout):
     """Return a checkout whose gallery is served, and is empty."""
+    # As the README says; Docker makes the gallery's own folder in it, as root.
+    checkout.results.mkdir()
+    os.chown(checkout.results, OWNER, OWNER)
     one = checkout.with_variables(GALLERY_IMAGE=IMAGE, GALLERY_PORT="18080")
     done = one.compose("gallery", "up", "--detach")
     assert done.returncode == 0, done.stderr
@@ -64,7 +69,7 @@ def test_a_job_file_becomes_a_gallery(gallery, tmp_path):
 
     (gallery.models / "jobs.toml").write_text(JOBS)
     (gallery.models / "jobs.toml").chmod(0o644)
-    run = ["catalog", "/models/jobs.toml", "--out", "/results/gallery", "--jobs", "2"]
+    run = ["catalog", "/models/jobs.toml", "--out", "gallery", "--jobs", "2"]
     first = gallery.batch(*run)
     assert first.returncode == 3, first.stderr
     assert "nothing" in first.stderr, "the job that failed is named"
@@ -84,6 +89,16 @@ def test_a_job_file_becomes_a_gallery(gallery, tmp_path):
     assert headers["Content-Type"] == "model/gltf-binary"
     assert gzip.decompress(packed) == glb.read_bytes()
     assert get(".weightwalk.lock")[0] == 404
+
+    # Where a redirect leads is told without the container's own port.
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_):
+            return None
+
+    with pytest.raises(urllib.error.HTTPError) as redirected:
+        urllib.request.build_opener(Stay).open(URL + "assets")
+    with redirected.value as answer:
+        assert answer.headers["Location"] == "/assets/"
 
     chromium = os.environ.get("WEIGHTWALK_CHROMIUM") or next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))

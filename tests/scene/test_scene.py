@@ -148,7 +148,7 @@ def test_a_picture_without_a_display_shows_the_colours_of_the_scale(
 
 def _check_blend(bpy, path, model):
     """Open a .blend, as anyone without the extension would, and look for the surfaces."""
-    bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False)
+    bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=True)
     for exhibit in model.exhibits:
         made = bpy.data.objects[exhibit.part.name]
         assert len(made.data.polygons) == len(exhibit.part.faces)
@@ -157,6 +157,12 @@ def _check_blend(bpy, path, model):
         assert made["tensor"] == exhibit.part.extras["tensor"]
         assert made["level"] == exhibit.surface.level
     assert bpy.context.scene.camera is not None
+    # It opens with all in sight, in its colours.
+    areas = [area for screen in bpy.data.screens for area in screen.areas]
+    spaces = [area.spaces.active for area in areas if area.type == "VIEW_3D"]
+    views = [space for space in spaces if space.shading.type == "SOLID"]
+    seen = {(v.region_3d.view_perspective, v.shading.color_type, v.show_region_ui) for v in views}
+    assert seen == {("CAMERA", "VERTEX", True)}
 
 
 def test_plates_tell_the_level_or_that_there_is_nothing_but_holes(bpy, tmp_path):
