@@ -67,13 +67,13 @@ CLASSES = (
     panels.ModelPanel,
     panels.ShapePanel,
     panels.BuildPanel,
+    panels.NavigatePanel,
+    panels.InspectPanel,
     run_panel.RunPanel,
     run_panel.RunExportPanel,
     flow_panel.FlowPanel,
     flow_panel.FlowPicturesPanel,
     flow_panel.ProbePanel,
-    panels.NavigatePanel,
-    panels.InspectPanel,
     panels.ExportPanel,
 )
 
