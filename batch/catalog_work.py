@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GOOD = (0, 3)
 SAID = "weightwalk: "
+NOT_THERE = "there is no such file or folder"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,13 @@ class Workshop:
         tidy(folder)
         return self._failed(job, self._as_published(why), _seconds(begin))
 
+    def _looked(self, job: Job, why: str) -> tuple[str, str]:
+        """Return where a file that is not there was looked for, for the page and the terminal."""
+        if not why.endswith(NOT_THERE) or any(Path(source).is_absolute() for source in job.sources):
+            return "", ""
+        hint = "paths are relative to the job file"
+        return f" ({hint})", f" ({hint}, in {self.base})"
+
     def _as_published(self, why: str) -> str:
         """Return a sentence without the folders of this machine in which all is."""
         why = why.replace(str(self.directory), self.shown_directory)
@@ -106,7 +114,9 @@ class Workshop:
         # What was there before has to be whole still.
         if read_done(self.directory / job.folder) is not None:
             shown = _part(job, read_report(self.directory / job.folder))
-        return Outcome(job, "failed", 1, f"failed, {took}: {why}", shown, why)
+        page, terminal = self._looked(job, why)
+        said = f"failed, {took}: {why}{terminal}"
+        return Outcome(job, "failed", 1, said, shown, f"{why}{page}")
 
 
 def _part(job: Job, report: dict[str, Any]) -> Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,29 @@ def glb(part: Part, directory: Path) -> dict[str, Any] | None:
     """Return the file that the viewer shows."""
     there = files(part, directory).values()
     return next((file for file in there if file["name"].endswith(".glb")), None)
+
+
+def shown(parts: Iterable[Part], directory: Path) -> list[Part]:
+    """Return the parts that the viewer can show."""
+    return [part for part in parts if part.kind != "flow" and glb(part, directory)]
+
+
+def foremost(parts: Sequence[Part], directory: Path) -> Part | None:
+    """Return the part with which a page opens and that its card describes.
+
+    It is the densest mesh that can be shown, or else what comes first.
+    """
+    choice = shown(parts, directory) or [p for p in parts if p.kind != "flow"] or list(parts)
+    meshes = [part for part in choice if part.kind == "mesh"]
+    return max(meshes, key=lambda p: facts(p).faces) if meshes else next(iter(choice), None)
+
+
+def slabs(part: Part) -> bool:
+    """Whether each plate of a part is a tensor."""
+    settings = part.report.get("settings", {})
+    if part.kind == "animate":
+        settings = settings.get("build", {}) if settings.get("view") == "iso" else {}
+    return part.kind != "flow" and settings.get("field", {}).get("kind") == "slab"
 
 
 def captions(part: Part, directory: Path) -> list[str]:

@@ -11,10 +11,11 @@ from .facts import (
     captions,
     facts,
     for_viewer,
-    glb,
+    foremost,
     notes,
     problems,
     scale_of,
+    shown,
     surfaces,
 )
 from .flow_part import flow_section
@@ -27,12 +28,12 @@ MOST_ROWS = 1000  # of a table; the report has them all
 
 def page(title: str, entry: Entry, directory: Path) -> str:
     """Return the page of an entry of the gallery called `title`."""
-    shown = [part for part in entry.parts if part.kind != "flow" and glb(part, directory)]
-    still = [part for part in entry.parts if part.kind != "flow" and part not in shown]
-    told = [for_viewer(part, directory) for part in shown]
+    seen = shown(entry.parts, directory)
+    still = [part for part in entry.parts if part.kind != "flow" and part not in seen]
+    told = [for_viewer(part, directory) for part in seen]
     about = prose(entry.about)
     sections = [
-        *(_part_section(part, directory, i) for i, part in enumerate(shown)),
+        *(_part_section(part, directory, i) for i, part in enumerate(seen)),
         *(_part_section(part, directory, None) for part in still),
         *(
             flow_section(part, directory, i)
@@ -40,7 +41,7 @@ def page(title: str, entry: Entry, directory: Path) -> str:
             if part.kind == "flow"
         ),
     ]
-    viewer = _viewer(entry, shown, directory) if shown else ""
+    viewer = _viewer(entry, seen, directory) if seen else ""
     return Frame(f"{entry.name}, {title}", "../", "model").around(f"""<header>
 <nav aria-label="Gallery"><a href="../index.html">← {text(title)}</a></nav>
 <h1>{text(entry.name)}</h1>
@@ -54,7 +55,7 @@ def page(title: str, entry: Entry, directory: Path) -> str:
 <script type="application/json" id="data">{data(told)}</script>""")
 
 
-def _viewer(entry: Entry, shown: list[Part], directory: Path) -> str:
+def _viewer(entry: Entry, seen: list[Part], directory: Path) -> str:
     name = f"The weights of {text(entry.name)} as a corridor"
     return f"""<noscript><p class="problems">The 3-D view needs JavaScript; numbers, pictures and
 files are below.</p></noscript>
@@ -67,7 +68,7 @@ files are below.</p></noscript>
 <button type="button" data-touch="up" aria-label="Up">↑</button>
 <button type="button" data-touch="down" aria-label="Down">↓</button></div>
 <div id="foot"><p id="readout" role="status"></p>
-{"".join(_scale(part, i) for i, part in enumerate(shown))}</div>
+{"".join(_scale(part, i) for i, part in enumerate(seen))}</div>
 </div>
 <div class="bar">
 <div class="buttons" role="group" aria-label="View">
@@ -75,8 +76,9 @@ files are below.</p></noscript>
 <button type="button" id="walk" aria-pressed="false">Walk</button>
 <button type="button" id="previous" aria-label="Previous layer">‹</button>
 <button type="button" id="next" aria-label="Next layer">›</button>
+<button type="button" id="only" aria-pressed="false">Only this layer</button>
 </div>
-{_choice(shown)}
+{_choice(seen, foremost(seen, directory))}
 {_TIMELINE}
 </div>
 <aside aria-label="What is shown">
@@ -88,7 +90,7 @@ files are below.</p></noscript>
 <div id="stats"><p>Its numbers stand here.</p></div>
 </aside>
 <div class="legends"><h2>What is seen</h2>
-{"".join(_captions(part, directory, i) for i, part in enumerate(shown))}</div>
+{"".join(_captions(part, directory, i) for i, part in enumerate(seen))}</div>
 {_KEYS}
 </section>"""
 
@@ -99,7 +101,8 @@ button or two fingers to shift. Arrow keys turn, + and − come nearer and go ba
 shift. A click keeps a plate's numbers.</dd>
 <dt>Walk</dt><dd>W begins. W A S D go, the mouse or the arrows look, Shift is faster, E and Q are up
 and down, Esc ends it. On a phone: the stick goes, a finger on the picture looks.</dd>
-<dt>Layers</dt><dd>Page Down and Page Up go from one to the next, Home shows everything.</dd>
+<dt>Layers</dt><dd>Page Down and Page Up go from one to the next, Home shows everything. The
+page's address leads to the layer that is looked at.</dd>
 </dl></details>"""
 
 _TIMELINE = """<div id="timeline" role="group" aria-label="Training" hidden>
@@ -111,15 +114,15 @@ _TIMELINE = """<div id="timeline" role="group" aria-label="Training" hidden>
 </div>"""
 
 
-def _choice(shown: list[Part]) -> str:
+def _choice(seen: list[Part], first: Part | None) -> str:
     """Return the choice of the part that is seen, where there are several."""
-    if len(shown) < 2:
+    if len(seen) < 2:
         return ""
     radio = 'type="radio" name="part" autocomplete="off"'
     options = "".join(
-        f'<label><input {radio} value="{i}"{" checked" if i == 0 else ""}>'
+        f'<label><input {radio} value="{i}"{" checked" if part is first else ""}>'
         f"<span>{text(part.label, 60)}</span></label>"
-        for i, part in enumerate(shown)
+        for i, part in enumerate(seen)
     )
     return f'<fieldset class="choice"><legend>Shown</legend>{options}</fieldset>'
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...version import VERSION
 from . import Entry, Part
-from .facts import Facts, facts, files, scale_of
+from .facts import Facts, facts, files, foremost, scale_of, slabs
 from .words import address, amount, facts_list, items, number, outside, plural, prose, size, text
 
 # Nothing from elsewhere, nothing inline: what a model's names say cannot run.
@@ -17,6 +17,8 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
 CARD = "card.webp"
+_PLATES = """ A plate is a tensor: solid where its weights are large, and the larger, the thicker
+and the brighter."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ def index(title: str, entries: Sequence[Entry], directory: Path, pictures: set[s
     """Return the page with a card for each model; `pictures` has the slugs of those with one."""
     cards = "\n".join(_card(entry, directory, entry.slug in pictures) for entry in entries)
     none = "" if entries else "<p>There is nothing here yet.</p>"
+    plates = _PLATES if any(slabs(part) for entry in entries for part in entry.parts) else ""
     return Frame(title, "", "index").around(f"""<header>
 <h1>{text(title, 300)}</h1>
-<p class="lead">The weights of {plural(len(entries), "model")} as places to walk through. A plate
-is a tensor: solid where its weights are large, and the larger, the thicker and the brighter.</p>
+<p class="lead">The weights of {plural(len(entries), "model")} as places to walk
+through.{plates}</p>
 </header>
 <main>
 <ul class="cards">
@@ -84,19 +87,16 @@ def _card(entry: Entry, directory: Path, picture: bool) -> str:
     parts = "".join(_part_line(part, directory) for part in entry.parts)
     return f"""<li class="card">
 <h2><a href="{page}">{image}<span>{text(entry.name)}</span></a></h2>
-<div class="words">{about}{_shape(entry)}
+<div class="words">{about}{_shape(entry, directory)}
 <ul class="parts">{parts}</ul>
 {could_not(entry)}</div>
 </li>"""
 
 
-def _shape(entry: Entry) -> str:
-    """Return what is to be known of a model in one list: that of the part with most faces."""
-    if not entry.parts:
-        return ""
-    told = [facts(part) for part in entry.parts]
-    best = max(range(len(told)), key=lambda i: (told[i].faces, told[i].layers))
-    return facts_list(fact_pairs(entry.parts[best], told[best]))
+def _shape(entry: Entry, directory: Path) -> str:
+    """Return what is to be known of a model in one list: that of the part its page opens with."""
+    part = foremost(entry.parts, directory)
+    return facts_list(fact_pairs(part, facts(part))) if part else ""
 
 
 def fact_pairs(part: Part, said: Facts) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...core.errors import OutputError, WeightwalkError
 from ...files import publish, staging_in
 from . import Entry, Part, handover
-from .facts import facts, files, glb
+from .facts import facts, files, foremost, glb
 from .model_page import page
 from .pages import CARD, index
 from .pictures import card, of_card
@@ -118,7 +118,8 @@ def _new(folder: Path) -> Path:
 def _drawn(entry: Entry, directory: Path, kinds: tuple[str, ...]) -> list[Path]:
     """Return the pictures of parts of some kinds, the best for a card first."""
     parts = [part for part in entry.parts if part.kind in kinds]
-    parts.sort(key=lambda p: (kinds.index(p.kind), -facts(p).faces))
+    first = foremost(entry.parts, directory)
+    parts.sort(key=lambda p: (p is not first, kinds.index(p.kind), -facts(p).faces))
     return [
         directory / part.folder / name
         for part in parts

@@ -146,14 +146,16 @@ def test_a_model_that_fails_is_told_and_does_not_stop_the_others(run, job_file, 
     status, said, complained = run()
     assert (status, said.splitlines()[0]) == (3, "5 parts: 1 up to date, 4 failed")
     (line,) = (line for line in complained.splitlines() if " nowhere " in line)
-    assert re.search(r"faces-500: failed, \d+ s: nowhere: there is no such file or folder$", line)
+    missing = "nowhere: there is no such file or folder (paths are relative to the job file"
+    assert re.search(rf"faces-500: failed, \d+ s: {re.escape(missing)}, in ", line)
+    assert line.endswith(f"{job_file.parent.resolve()})")
     assert "no tensor matches 'nothing*'" in complained
     # What was made of it before is still shown, and not as if it were new.
     assert times(out) == before
     page = (out / "first-model" / "index.html").read_text()
     assert "made earlier" in page
     assert "first-model-faces-500.glb" in page
-    assert "there is no such file or folder" in (out / "nowhere" / "index.html").read_text()
+    assert f"{missing})" in (out / "nowhere" / "index.html").read_text()
     # But not where it is damaged.
     (out / "first-model" / "faces-500" / "report.json").write_text('{"files": []}')
     assert run()[0] == 3

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from weightwalk.batch.gallery import Entry, Part, handover, write_site
-from weightwalk.batch.gallery.facts import COLUMNS, Facts, facts, for_viewer, surfaces
+from weightwalk.batch.gallery.facts import COLUMNS, Facts, facts, for_viewer, foremost, surfaces
 from weightwalk.batch.gallery.legend import legend
 from weightwalk.batch.gallery.pages import POLICY
 from weightwalk.batch.gallery.pictures import card
@@ -213,6 +213,26 @@ def test_cells_are_what_the_report_says(gallery):
         assert cells["pieces"].startswith(str(said["components"]["count"]))
         assert cells["pieces of noise"].startswith(str(said["permuted"]["count"]))
         assert (made.layer, made.role) == (said["layer"], printable(said["role"], 40))
+
+
+def test_a_card_and_its_page_begin_with_the_densest_mesh(gallery):
+    site, entries = gallery
+    few, many = (facts(part).faces for part in entries[0].parts)
+    found = pages(site)
+    radios = [i for i in found[site / "bad" / "index.html"].all("input") if i.get("name") == "part"]
+    assert few < many and ["checked" in radio for radio in radios] == [False, True]
+    assert f"<dt>faces</dt><dd>{many:,}</dd>" in found[site / "index.html"].source.split("</ul>")[0]
+    assert foremost(entries[0].parts[::-1], site) is entries[0].parts[1]
+    assert foremost(entries[1].parts, site) is entries[1].parts[0]
+    assert foremost(entries[2].parts, site) is entries[2].parts[0]
+    assert foremost((), site) is None
+
+
+def test_plates_are_told_of_where_there_are_some(gallery, tmp_path):
+    site, entries = gallery
+    assert "A plate" in Page(site / "index.html").text
+    write_site(tmp_path, "t", entries[2:])
+    assert "A plate" not in Page(tmp_path / "index.html").text
 
 
 def test_steps_follow_one_another_without_a_gap(gallery):

@@ -64,7 +64,7 @@ def test_a_card_for_each_model_leads_to_its_page(visit):
 
 @pytest.mark.parametrize(
     "name",
-    ["overview", "layer", "walk", "first", "last", "terrain", "file"],
+    ["overview", "layer", "walk", "first", "last", "terrain", "file", "only"],
 )
 def test_there_is_something_to_see(visit, name):
     strong, distinct = colors(visit[1] / f"{name}.png")
@@ -79,15 +79,17 @@ def test_layers_surfaces_and_densities(visit):
     assert seen["nearest"] == "layer 0"
     for word in ("above", "40 × 40", "F32", "pieces of noise"):
         assert word in seen["hovered"][1]
-    assert seen["facesSecond"] > seen["facesFirst"] > 1000
-    assert set(seen["shownParts"]) == {"1"} and len(seen["shownParts"]) == 3
+    # It opens with the densest, and with all layers.
+    assert seen["opened"] == [0, "All layers. Drag to turn, W walks."]
+    assert seen["facesFirst"] > seen["facesSecond"] > 1000
+    assert set(seen["shownParts"]) == {"0"} and len(seen["shownParts"]) == 3
     assert seen["drawnAtRest"] == 0
 
 
 def test_the_numbers_are_those_of_the_report(visit, gallery):
     first, before, second, after = visit[0]["numbers"]
     assert first == second == "layer 1: q"
-    for told, part in zip((before, after), gallery[1][0].parts, strict=True):
+    for told, part in zip((after, before), gallery[1][0].parts, strict=True):
         name = "model.layers.1.self_attn.q_proj.weight"
         (surface,) = (s for s in part.report["surfaces"] if s["tensor"] == name)
         (numbers,) = told
@@ -113,6 +115,22 @@ def test_the_keyboard_reaches_everything_and_is_seen_there(visit):
     # What was ahead before is not told of as if it still were.
     assert seen["chosen"].startswith("layer 0: ")
     assert seen["nothingAhead"] == "Point at a plate"
+
+
+def test_an_address_leads_to_a_layer_and_goes_with_it(visit):
+    seen, _ = visit
+    assert seen["address"] == [
+        [0, "layer 1", "#layer-1/faces-400", 3],
+        [0, "layer 1", "#layer-1/faces-400", 1],
+        [0, "layer 0", "#layer-0/faces-400", 1],
+        [0, "", "#/faces-400", 3],
+        [1, "layer 0", "#layer-0", 3],
+    ]
+    assert seen["fileAddress"] == "#layer-1"
+
+
+def test_keys_are_heard_before_a_click_and_a_walk_begins_before_the_layer(visit):
+    assert visit[0]["fresh"] == [True, "layer 0", "stage", True, True, 0]
 
 
 def test_w_walks_down_the_corridor_and_escape_ends_it(visit):

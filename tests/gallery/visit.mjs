@@ -87,6 +87,7 @@ async function cards() {
 async function mouse() {
   const page = await open(`${base}bad/`);
   await settled(page);
+  seen.opened = [await page.locator("#layers [aria-current]").count(), await text(page, "#readout")];
   await picture(page, "overview.png");
   await check(page, "model");
   seen.layers = await page.locator("#layers button").allInnerTexts();
@@ -116,8 +117,8 @@ async function mouse() {
     Object.fromEntries([...list.children].reduce((pairs, { textContent }, i) => (
       i % 2 ? pairs.at(-1).push(textContent) : pairs.push([textContent]), pairs), []))));
   seen.numbers = [await text(page, "#stats-of"), await numbers()];
-  await page.getByText("2,000 faces").first().click();
-  await page.waitForFunction(() => window.weightwalk.viewer.part === 1);
+  await page.getByText("400 faces").first().click();
+  await page.waitForFunction(() => window.weightwalk.viewer.part === 0);
   await settled(page);
   seen.facesSecond = await page.evaluate(() => window.weightwalk.viewer.stage.renderer.info.render.triangles);
   seen.shownParts = await page.locator("[data-part]:visible")
@@ -128,6 +129,45 @@ async function mouse() {
   const before = await drawn();
   await page.waitForTimeout(500);
   seen.drawnAtRest = await drawn() - before;
+}
+
+// What a link leads to, what keys do before anything has the focus, and one layer without the others.
+async function address() {
+  const page = await open(`${base}bad/#layer-1/faces-400`);
+  await settled(page);
+  const now = () => page.evaluate(() => {
+    const { part, current, world } = window.weightwalk.viewer;
+    return [part, current?.label ?? "", location.hash,
+      world.layers.filter(({ group }) => group.visible).length];
+  });
+  seen.address = [await now()];
+  await page.locator("#only").click();
+  await settled(page);
+  await picture(page, "only.png");
+  seen.address.push(await now());
+  await page.evaluate(() => document.activeElement.blur());
+  for (const key of ["PageUp", "Home"]) {
+    await page.keyboard.press(key);
+    await settled(page);
+    seen.address.push(await now());
+  }
+  await page.evaluate(() => { location.hash = "#layer-0"; });
+  await page.waitForFunction(() => window.weightwalk.viewer.part === 1);
+  await settled(page);
+  seen.address.push(await now());
+  const fresh = await open(`${base}bad/#nowhere`, { viewport: { width: 1280, height: 500 } });
+  await settled(fresh);
+  await fresh.keyboard.press("PageDown");
+  await settled(fresh);
+  await fresh.keyboard.press("w");
+  await settled(fresh);
+  seen.fresh = await fresh.evaluate(() => {
+    const { walk, world, current } = window.weightwalk.viewer;
+    const { top, bottom } = document.getElementById("stage").getBoundingClientRect();
+    const away = walk.place.z - current.box.max.z;
+    return [walk.on, current.label, document.activeElement.id, top >= 0 && bottom <= innerHeight,
+      away >= 6 && away <= 8.5, world.layers.indexOf(world.layerAt(walk.place.z - 1))];
+  });
 }
 
 async function keyboard() {
@@ -152,6 +192,7 @@ async function keyboard() {
       seen.walked = [await camera(page)];
       await press("ArrowLeft");
       seen.walked.push(await camera(page));
+      await press("PageDown");
       await press("PageDown");
       seen.paged = await text(page, "#layers [aria-current]");
       await page.evaluate(() => {
@@ -199,6 +240,7 @@ async function time() {
   await settled(page);
   seen.time.push(await now());
   await picture(page, "last.png");
+  await page.locator("#layers button").first().click();
   await page.locator("#surfaces button").first().click();
   const surface = async () => (await text(page, "#stats")).split(/\s*\n\s*/);
   seen.surface = [await surface()];
@@ -240,8 +282,11 @@ async function flow() {
 }
 
 async function fromFile() {
-  const page = await open(pathToFileURL(join(site, "bad", "index.html")).href);
+  const page = await open(`${pathToFileURL(join(site, "bad", "index.html")).href}#layer-0`);
   await settled(page);
+  await page.keyboard.press("PageDown");
+  await settled(page);
+  seen.fileAddress = new URL(page.url()).hash;
   await picture(page, "file.png");
 }
 
@@ -271,7 +316,7 @@ async function without() {
 }
 
 try {
-  for (const visit of [cards, mouse, keyboard, time, phone, flow, fromFile, retry, without]) await visit();
+  for (const visit of [cards, mouse, address, keyboard, time, phone, flow, fromFile, retry, without]) await visit();
   console.log(JSON.stringify(seen));
 } finally {
   await browser.close();

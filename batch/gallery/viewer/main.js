@@ -22,7 +22,7 @@ function start() {
   try {
     const viewer = new Viewer(document, parts);
     window.weightwalk.viewer = viewer;
-    viewer.show(0);
+    viewer.open();
   } catch {
     root.classList.add("without");
     document.getElementById("message").hidden = false;

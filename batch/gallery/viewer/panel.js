@@ -1,5 +1,7 @@
 // The lists beside the view: layers to jump to, the surfaces of one, and a surface's numbers.
 
+export const TOUCHED = matchMedia("(pointer: coarse)").matches;
+
 export class Panel {
   // `act` has `layer(layer)` and `item(item)`: what a click does.
   constructor(root, act) {
@@ -7,6 +9,7 @@ export class Panel {
     this.layers = root.querySelector("#layers");
     this.surfaces = root.querySelector("#surfaces");
     this.heading = root.querySelector("#surfaces-of");
+    this.listed = [this.heading.parentNode, this.surfaces];
     this.stats = root.querySelector("#stats");
     this.name = root.querySelector("#stats-of");
     this.readout = root.querySelector("#readout");
@@ -17,19 +20,23 @@ export class Panel {
     const before = this.item?.key;
     this.told = told;
     this.step = 0;
-    [this.layer, this.item] = [null, world.items.find(({ key }) => key === before) ?? null];
+    this.item = world.items.find(({ key }) => key === before) ?? null;
     this.layers.replaceChildren(...world.layers.map((layer) => {
       layer.button = button(layer.label, () => this.act.layer(layer));
       return layer.button.parentNode;
     }));
+    this.layer = undefined;
+    this.showLayer(null);
     this.index = new Map(world.items.map((item, i) => [item, i]));
   }
 
-  // Mark the layer that is looked at and list its surfaces.
+  // Mark the layer that is looked at and list its surfaces; of all layers (null) none.
   showLayer(layer) {
     if (this.layer === layer) return;
     this.layer?.button.removeAttribute("aria-current");
     this.layer = layer;
+    for (const one of this.listed) one.hidden = !layer;
+    if (!layer) return;
     layer.button.setAttribute("aria-current", "true");
     within(this.layers, layer.button);
     this.heading.textContent = layer.label;
@@ -65,7 +72,8 @@ export class Panel {
   }
 
   tell() {
-    this.name.textContent = this.item ? placeOf(this.item) : "Point at a plate";
+    this.name.textContent = this.item ? placeOf(this.item)
+      : `${TOUCHED ? "Tap" : "Point at"} a plate`;
     if (!this.item) return this.stats.replaceChildren(paragraph("Its numbers stand here."));
     const mine = (this.told.stats[this.step] ?? []).filter(([i]) => i === this.index.get(this.item));
     const lists = mine.map(([, cells], n) => {

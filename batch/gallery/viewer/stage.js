@@ -26,6 +26,7 @@ export class Stage {
     this.drawn = 0;
     this.pace = 0; // seconds a frame while moving, smoothed
     this.coarse = false;
+    this.walking = false;
     new ResizeObserver(() => this.resize()).observe(element);
     this.renderer.domElement.addEventListener("webglcontextrestored", () => this.wake());
     this.resize();
@@ -44,9 +45,16 @@ export class Stage {
     this.renderer.setSize(width, height, false);
     this.camera.aspect = width / height;
     // On a phone that stands upright the corridor is as wide as on a screen that lies.
-    this.camera.fov = this.camera.aspect < 1 ? 62 : 45;
+    const upright = this.camera.aspect < 1;
+    this.camera.fov = this.walking ? (upright ? 74 : 60) : upright ? 62 : 45;
     this.camera.updateProjectionMatrix();
     this.wake();
+  }
+
+  // One who walks sees what is at both sides as well.
+  widen(walking) {
+    this.walking = walking;
+    this.resize();
   }
 
   // Say from where to where one sees, in metres, and where the night begins.

@@ -5,6 +5,8 @@ import { Labels } from "./labels.js";
 const FLOOR = 0x1b1d26, FLOOR_HERE = 0x2a2c3a;
 const WORD = 0xb9bac6, WORD_HERE = 0xffc9a8;
 const RIM = 1.2; // metres of floor around what stands on it
+const FAINT = 0.14; // of plates beside the layer that is looked at
+const ROOM = [6, 8.5]; // metres from a visitor to a layer's plates, at least and at most
 const WIDE = 80; // metres on both sides of the aisle, beyond which plates would be mere dots
 
 export class World {
@@ -13,6 +15,9 @@ export class World {
     this.root = gltf.scene;
     this.clip = gltf.animations[0];
     this.material = new THREE.MeshLambertMaterial({ vertexColors: true });
+    this.faint = new THREE.MeshLambertMaterial({
+      vertexColors: true, transparent: true, opacity: FAINT, depthWrite: false,
+    });
     this.items = told.items.map(([key, name, role, shape]) => (
       { key, name, role, shape, meshes: [], box: new THREE.Box3(), layer: null }));
     this.layers = [];
@@ -27,10 +32,10 @@ export class World {
     const scales = fullScales(this.clip);
     this.root.updateMatrixWorld(true);
     for (const group of this.root.children) {
-      const layer = { label: printable(group.userData.name), box: new THREE.Box3(), items: [] };
+      const layer = { label: printable(group.userData.name), box: new THREE.Box3(), items: [], group, signs: [] };
       group.traverse((mesh) => {
         if (!mesh.isMesh) return;
-        this.material.side = mesh.material.side;
+        this.material.side = this.faint.side = mesh.material.side;
         mesh.material = this.material;
         const { tensor, role } = mesh.userData;
         const item = byKey.get(`${tensor}\n${role}`) ?? byKey.get(`${tensor}\n`);
@@ -62,26 +67,27 @@ export class World {
       ground.position.set((min.x + max.x) / 2, -0.02, (front + back) / 2);
       ground.scale.set(max.x - min.x + 2 * RIM, 1, front - back);
       this.furniture.add(ground);
-      layer.ground = ground;
-      layer.sign = this.lay(labels.flat(layer.label, 1.25, 4.6), this.aisle(), front - 1);
+      layer.signs.push(layer.ground = ground);
+      layer.sign = this.lay(layer, labels.flat(layer.label, 1.25, 4.6), this.aisle(), front - 1);
       // It is lit on its own, also where a role is called as the layer is.
       if (layer.sign) layer.sign.material = layer.sign.material.clone();
     }
-    for (const { items, box } of this.layers) {
-      for (const item of items) {
+    for (const layer of this.layers) {
+      for (const item of layer.items) {
         const x = (item.box.min.x + item.box.max.x) / 2;
         if (item.role.includes(".") || !this.tall(item) || Math.abs(x - this.aisle()) <= 3) continue;
-        this.lay(labels.flat(item.role, 0.8, 4), x, box.max.z + 2);
+        this.lay(layer, labels.flat(item.role, 0.8, 4), x, layer.box.max.z + 2);
       }
     }
     this.root.add(this.furniture);
   }
 
-  // Lay a word, if there is one, on the floor.
-  lay(sign, x, z) {
+  // Lay a word of a layer, if there is one, on the floor.
+  lay(layer, sign, x, z) {
     if (!sign) return null;
     sign.position.set(x, 0.01, z);
     this.furniture.add(sign);
+    layer.signs.push(sign);
     return sign;
   }
 
@@ -104,6 +110,37 @@ export class World {
     layer.sign?.material.color.set(on ? WORD_HERE : WORD);
   }
 
+  // Let a layer stand out: the others are faint, or not there at all. Without one, all are equal.
+  standOut(layer, { alone }) {
+    for (const one of this.layers) {
+      const other = Boolean(layer) && one !== layer;
+      one.group.visible = !(other && alone);
+      for (const sign of one.signs) sign.visible = one.group.visible;
+      one.group.traverse((mesh) => {
+        if (mesh.isMesh) mesh.material = other ? this.faint : this.material;
+      });
+    }
+  }
+
+  // How far it is to a layer's plates from those before it.
+  room(layer) {
+    const before = this.layers[this.layers.indexOf(layer) - 1];
+    return before ? before.box.min.z - layer.box.max.z : Infinity;
+  }
+
+  // Where one stands so that a layer's plates are ahead, and those before it behind one's back.
+  door(layer) {
+    const away = THREE.MathUtils.clamp(this.room(layer) - 0.4, ...ROOM);
+    return new THREE.Vector3(this.aisle(), 0, layer.box.max.z + away);
+  }
+
+  // How steeply one looks down at a layer over the plates before it, in radians.
+  pitch(layer) {
+    const before = this.layers[this.layers.indexOf(layer) - 1];
+    const slope = before ? before.box.max.y / Math.max(this.room(layer), 0.1) : 0;
+    return THREE.MathUtils.clamp(Math.atan(slope), 0.4, 0.95);
+  }
+
   tall(item) {
     return item.box.max.y - item.box.min.y > 0.8;
   }
@@ -114,7 +151,8 @@ export class World {
     const point = new THREE.Vector3();
     let best = null, nearest = Infinity;
     for (const item of this.items) {
-      if (item.box.isEmpty() || !item.meshes.some((mesh) => mesh.visible)) continue;
+      if (item.box.isEmpty() || !item.layer?.group.visible) continue;
+      if (!item.meshes.some((mesh) => mesh.visible)) continue;
       if (!ray.intersectBox(item.box, point)) continue;
       const distance = item.box.containsPoint(ray.origin) ? 0.5 : point.distanceTo(ray.origin);
       if (distance < nearest) [best, nearest] = [item, distance];
@@ -133,6 +171,7 @@ export class World {
       thing.material?.map?.dispose();
     });
     this.material.dispose();
+    this.faint.dispose();
   }
 }
 
