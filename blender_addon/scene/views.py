@@ -34,5 +34,4 @@ def look_through_camera(scene: bpy.types.Scene) -> None:
         if area.type == "VIEW_3D":
             space = area.spaces.active
             suit(space, far)
-            space.show_region_ui = True
             space.region_3d.view_perspective = "CAMERA"

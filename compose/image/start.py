@@ -44,25 +44,29 @@ class Opening:
         return None
 
 
+def views() -> list[bpy.types.Area]:
+    """Return the 3D views of all windows."""
+    areas = [area for w in bpy.context.window_manager.windows for area in w.screen.areas]
+    return [area for area in areas if area.type == "VIEW_3D"]
+
+
 def sidebars() -> list[bpy.types.Region]:
     """Return the sidebars that are open in 3D views."""
-    areas = [a for w in bpy.context.window_manager.windows for a in w.screen.areas]
-    views = [a for a in areas if a.type == "VIEW_3D" and a.spaces.active.show_region_ui]
-    return [region for view in views for region in view.regions if region.type == "UI"]
+    open_ones = [view for view in views() if view.spaces.active.show_region_ui]
+    return [region for view in open_ones for region in view.regions if region.type == "UI"]
 
 
 @bpy.app.handlers.persistent
 def open_tab(*_: object) -> None:
-    """Have sidebars that come with a file begin with the tab, too."""
+    """Open the sidebars; those that nobody has used yet begin with the tab."""
+    for view in views():
+        view.spaces.active.show_region_ui = True
     if not hasattr(bpy.types, VIEW3D_PT_weightwalk_first.__name__):
         Opening()
 
 
 def begin() -> None:
-    """Open the sidebar and say that the desktop is ready, once there is a window."""
-    for area in bpy.context.window_manager.windows[0].screen.areas:
-        if area.type == "VIEW_3D":
-            area.spaces.active.show_region_ui = True
+    """Open the tab and say that the desktop is ready, once there is a window."""
     open_tab()
     page, user = (os.environ.get(name, "") for name in ("WEIGHTWALK_PAGE", "CUSTOM_USER"))
     print(f"weightwalk: ready: {page or 'port 3001'}, user {user or 'abc'}", flush=True)

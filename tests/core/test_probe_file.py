@@ -306,6 +306,7 @@ def test_probe_files_need_no_torch_and_models_say_so(tmp_path: Path) -> None:
     assert done.returncode == 2
     (said,) = done.stderr.splitlines()
     assert said == (
-        "weightwalk: probing takes torch and transformers: pip install 'weightwalk[probe]'"
+        "weightwalk: probing takes torch and transformers: pip install 'weightwalk[probe]', "
+        "or build the container's image with PROBE=yes"
     )
     assert not (tmp_path / "none").exists()
