@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = "{}.{}".format(*sys.version_info)
 OTHER = {"3.11": "3.13", "3.13": "3.11"}[VERSION]
-SECONDS = 1500
+SECONDS = 2400
 
 
 class NotRun(Exception):  # noqa: N818
