@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from .programs import chromium
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
 
@@ -42,9 +44,7 @@ def _node() -> str:
 
 
 def _browser() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("WEIGHTWALK_CHROMIUM") or any(map(shutil.which, names))
-    return "" if found else "no Chromium in WEIGHTWALK_CHROMIUM or on the path"
+    return "" if chromium() else "no Chromium in WEIGHTWALK_CHROMIUM or on the path"
 
 
 def _window() -> str:

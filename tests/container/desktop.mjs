@@ -1,4 +1,4 @@
-// node desktop.mjs URL USER PASSWORD : a person before the streamed desktop, who does what lines of
+// node desktop.mjs CHROMIUM URL USER PASSWORD : a person before the streamed desktop, who does what lines of
 // JSON on the standard input say, and answers each with a line.
 import fs from 'node:fs';
 import os from 'node:os';
@@ -6,11 +6,8 @@ import path from 'node:path';
 import readline from 'node:readline';
 import { chromium } from 'playwright-core';
 
-const [url, username, password] = process.argv.slice(2);
+const [executablePath, url, username, password] = process.argv.slice(2);
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'desktop-'));
-const found = ['chromium', 'chromium-browser', 'google-chrome']
-  .flatMap((name) => (process.env.PATH ?? '').split(':').map((folder) => path.join(folder, name)));
-const executablePath = process.env.WEIGHTWALK_CHROMIUM ?? found.find((file) => fs.existsSync(file));
 const context = await chromium.launchPersistentContext(profile, {
   executablePath,
   headless: true,

@@ -14,11 +14,12 @@ from typing import Any
 
 from ..gui.running import INSIDE, end
 from ..gui.window import Window
+from ..programs import chromium
 
 HERE = Path(__file__).parent
 NODE = HERE.parent / "node_modules"
 # What xdotool calls the keys that Chromium calls otherwise.
-KEYS = {"Return": "Enter", "ctrl": "Control", "shift": "Shift", "Next": "PageDown", "w": "w"}
+KEYS = {"Return": "Enter", "ctrl": "Control", "shift": "Shift", "Next": "PageDown"}
 BUTTONS = {1: "left", 2: "middle", 3: "right"}
 WHEEL = {4: -120, 5: 120}
 
@@ -94,7 +95,7 @@ class Page:
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self._node = subprocess.Popen(
-            ["node", HERE / "desktop.mjs", url, user, password],
+            ["node", HERE / "desktop.mjs", chromium(), url, user, password],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

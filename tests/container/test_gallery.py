@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ..programs import chromium
 from .compose import OWNER
 
 pytestmark = [pytest.mark.node, pytest.mark.browser]
@@ -100,11 +100,8 @@ def test_a_job_file_becomes_a_gallery(gallery, tmp_path):
     with redirected.value as answer:
         assert answer.headers["Location"] == "/assets/"
 
-    chromium = os.environ.get("WEIGHTWALK_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-    )
     script = Path(__file__).with_name("gallery.mjs")
-    command = ["node", script, chromium, URL, tmp_path / "walked.png"]
+    command = ["node", script, chromium(), URL, tmp_path / "walked.png"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)

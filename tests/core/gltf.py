@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -103,12 +101,6 @@ def node(script, *arguments):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-def chromium():
-    """Return the browser's command."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return os.environ.get("WEIGHTWALK_CHROMIUM") or next(filter(None, map(shutil.which, names)))
 
 
 def assert_valid(*paths):

@@ -16,7 +16,8 @@ from weightwalk.core.stages import finish
 from weightwalk.core.writers import COMPRESSIONS, MeshPart, document
 from weightwalk.core.writers.animated import CameraTrack, write_animated_glb
 
-from .gltf import assert_valid, chromium, mesh_nodes, node, values_of, y_up
+from ..programs import chromium
+from .gltf import assert_valid, mesh_nodes, node, values_of, y_up
 from .playing import DOWN, NAMES, UP, Q, animation_of, tensors_of_run
 
 TURNS = Rotation.from_euler("XYZ", [[90, 0, 0], [85, 0, 30], [95, 10, 170], [90, 0, 350]], True)

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-DRIVER = Path(__file__).resolve().parents[2] / "batch" / "driver.py"
-BLENDER = ["--background", "--factory-startup", "--python-exit-code", "1", "--python", str(DRIVER)]
+from ..programs import BLENDERS, by_driver
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("installed", marks=pytest.mark.bpy),
-        pytest.param("module", marks=pytest.mark.bpy),
-        pytest.param("blender", marks=pytest.mark.blender),
-    ]
-)
+@pytest.fixture(params=[pytest.param("installed", marks=pytest.mark.bpy), *BLENDERS])
 def command(request):
     """The start of a command line: as it is installed, by the driver, and in a real Blender."""
-    if request.param == "installed":
-        return [sys.executable, "-m", "weightwalk"]
-    if request.param == "module":
-        return [sys.executable, str(DRIVER), "--"]
-    return [request.getfixturevalue("blender"), *BLENDER, "--"]
+    return (
+        [sys.executable, "-m", "weightwalk"] if request.param == "installed" else by_driver(request)
+    )
 
 
 def test_models_and_series_have_all_files(command, tmp_path):

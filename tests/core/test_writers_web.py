@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from weightwalk.core.writers import COMPRESSIONS, write_glb
 
-from .gltf import assert_valid, chromium, node, srgb_to_linear, surface, y_up
+from ..programs import chromium
+from .gltf import assert_valid, node, srgb_to_linear, surface, y_up
 
 # scikit-image 0.26 under NumPy 2.5.
 pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ..programs import chromium
 from .conftest import CLOSING, LONG, SCRIPT
 
 pytestmark = [pytest.mark.node, pytest.mark.browser]
@@ -21,12 +20,9 @@ pytestmark = [pytest.mark.node, pytest.mark.browser]
 def visit(gallery, tmp_path_factory):
     """Return what a visitor saw, and the folder of pictures."""
     out = tmp_path_factory.mktemp("pictures")
-    chromium = os.environ.get("WEIGHTWALK_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-    )
     script = Path(__file__).with_name("visit.mjs")
     done = subprocess.run(
-        ["node", script, chromium, gallery[0], out],
+        ["node", script, chromium(), gallery[0], out],
         capture_output=True, text=True, check=False, timeout=280, cwd=script.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

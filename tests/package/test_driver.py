@@ -8,27 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-DRIVER = Path(__file__).resolve().parents[2] / "batch" / "driver.py"
-BLENDER = ["--background", "--factory-startup", "--python-exit-code", "1", "--python", str(DRIVER)]
+from ..programs import BLENDERS, DRIVER, by_driver
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("module", marks=pytest.mark.bpy),
-        pytest.param("blender", marks=pytest.mark.blender),
-    ]
-)
+@pytest.fixture(params=BLENDERS)
 def driver(request):
     """The start of a command line, in Blender as a module and in a real one."""
-    if request.param == "module":
-        return [sys.executable, str(DRIVER), "--"]
-    return [request.getfixturevalue("blender"), *BLENDER, "--"]
+    return by_driver(request)
 
 
 @pytest.fixture(scope="module")
