@@ -23,7 +23,8 @@ from weightwalk.core.settings import (
 from weightwalk.core.stages import finish
 from weightwalk.pipeline import drain
 
-from ..core.gltf import assert_valid, chromium, node
+from ..core.gltf import assert_valid, node
+from ..programs import chromium
 
 pytestmark = [pytest.mark.probe, pytest.mark.bpy]
 
