@@ -11,7 +11,7 @@ from .readers import Tensor
 from .readers.dtypes import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Change(Tensor):
     """A tensor minus the one of the same name and shape at an earlier step.
 

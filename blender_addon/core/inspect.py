@@ -16,7 +16,6 @@ from .model import Progress
 from .plans import make_plans, select
 from .pooling import BLOCK, Float64, Int64, Moments, blocks, matrix_shape, measure
 from .readers import printable
-from .readers.dtypes import DTYPES
 from .reading import Entry, Reading, Span
 from .settings import FieldSettings, Settings
 from .stages import finish
@@ -199,12 +198,8 @@ class _Under:
 
 def _entry(tensor: Tensor, width: int, under: _Under, sigma: float) -> Entry:
     at = under.row * width + under.col
-    dtype = DTYPES[tensor.dtype]
-    own: npt.DTypeLike = np.bool_ if tensor.dtype == "BOOL" else np.float32
-    if dtype.decode is None and dtype.storage is not None:
-        own = dtype.storage
-    text = str(tensor.flat(at, at + 1, own)[0])
-    index = tuple(int(i) for i in np.unravel_index(at, tensor.shape))
+    text = str(tensor.flat(at, at + 1, tensor.values.native)[0])
+    index = tensor.index_of(at)
     sigmas = under.largest / sigma if sigma else math.nan
     return Entry(under.largest, text, under.row, under.col, index, sigmas)
 

@@ -16,7 +16,7 @@ from ..core.estimate import available_memory, size_text
 from ..core.flow.probe import Probe
 from ..core.flow.settings import DEFAULT_PROMPTS, ProbeSettings
 from ..core.model import Progress
-from ..core.readers.base import bad
+from ..core.readers.datafile import bad
 from ..core.text import printable
 from .inputs import opened
 from .layers import find_layers

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..core.errors import CheckpointError, MissingDependencyError, SettingsError
 from ..core.readers import Checkpoint, open_checkpoint
-from ..core.readers.base import bad, parse_json
+from ..core.readers.base import parse_json
+from ..core.readers.datafile import bad
 from ..core.readers.describe import checkpoint_name
 from ..core.series import natural
 from ..core.text import printable

@@ -20,6 +20,8 @@ from weightwalk.core.errors import CheckpointError, SelectionError, SettingsErro
 from weightwalk.core.fields import build, shared_sigma
 from weightwalk.core.inspect import find_plan, read_cell, rectangle_around, refine_plan
 from weightwalk.core.plans import make_plans
+from weightwalk.core.readers import Tensor
+from weightwalk.core.readers.values import Values
 from weightwalk.core.settings import FieldSettings, Selection, Settings, SurfaceSettings
 from weightwalk.core.stages import finish
 from weightwalk.core.surfaces import extract
@@ -114,16 +116,18 @@ def test_every_vertex_of_a_surface_tells_its_cell(model):
 def test_any_shape_and_block_length(rows, cols, block, data):
     array = np.random.default_rng(rows * 1000 + cols).integers(-9, 9, (rows, cols))
 
-    class Tensor:
-        name, dtype, shape, size = "t", "F64", array.shape, array.size
+    class Held(Values):
+        def fill(self, out, start):
+            assert len(out) <= block
+            out[:] = array.ravel()[start : start + len(out)]
 
-        def flat(self, start, stop, dtype=np.float32):
-            assert stop - start <= block
-            return array.ravel()[start:stop].astype(dtype)
+        def spans(self, start, stop):
+            yield from ()
 
+    tensor = Tensor("t", array.shape, "F64", array.nbytes, Held(), (), {})
     edges = pooling.cell_edges(rows, 3), pooling.cell_edges(cols, 4)
     window = (slice(0, len(edges[0]) - 1), slice(0, len(edges[1]) - 1))
-    part = inspecting.Part(Tensor(), *edges, (window,))
+    part = inspecting.Part(tensor, *edges, (window,))
     plan = inspecting.Plan("t", "slab", "", "", None, (part,), ("",))
     chosen = FieldSettings(pool="absmax")
     cell = data.draw(st.integers(0, math.prod(plan.shape) - 1))
@@ -131,7 +135,7 @@ def test_any_shape_and_block_length(rows, cols, block, data):
         patch.setattr(pooling, "BLOCK", block)
         patch.setattr(inspecting, "BLOCK", block)
         found = read(plan, chosen, cell)
-        grid = pooling.pool(Tensor(), *edges, "absmax")
+        grid = pooling.pool(tensor, *edges, "absmax")
     assert found.value == found.largest.value == grid.values.flat[cell]
     assert found.sigma == grid.moments.sigma
     under = array[slice(*found.rows), slice(*found.cols)]

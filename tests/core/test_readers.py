@@ -310,4 +310,4 @@ def test_a_file_cut_between_check_and_read(tmp_path: Path) -> None:
         yield np.empty(35, np.float32)
 
     with pytest.raises(CheckpointError, match="was cut while it was read"):
-        tensor._data.read_into(80, cut())
+        tensor.sources[0].read_into(80, cut())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import CheckpointError, OutputError
 from ..plain import from_plain
 from ..readers import Checkpoint, open_checkpoint, printable
-from ..readers.base import bad
+from ..readers.datafile import bad
 from ..snapshot import RUN_KEY, STEP_KEY
 
 Float32 = npt.NDArray[np.float32]

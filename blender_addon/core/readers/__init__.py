@@ -14,7 +14,8 @@ from typing import Any
 
 from ..text import printable
 from . import safetensors
-from .base import Checkpoint, Tensor, bad
+from .base import Checkpoint, Tensor
+from .datafile import bad
 from .describe import checkpoint_name, read_config, what_it_is
 
 __all__ = ["READERS", "Checkpoint", "Reader", "Tensor", "open_checkpoint", "printable"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +18,8 @@ from numpy.typing import DTypeLike
 from ..errors import CheckpointError, DTypeError
 from ..naming import TensorName, parse
 from ..text import printable
-from .dtypes import DTYPES, Array
-
-_CHUNK = 1 << 18  # bytes decoded at a time: fits the cache, and bounds what reading holds
-
-
-def bad(path: Path, what: str) -> CheckpointError:
-    """Return the error for a file: where, then what."""
-    return CheckpointError(f"{printable(path, 1000)}: {what}")
+from .datafile import Array, DataFile, bad
+from .values import Values
 
 
 def parse_json(text: bytes, path: Path, what: str) -> dict[str, Any]:
@@ -61,50 +53,30 @@ def parse_json(text: bytes, path: Path, what: str) -> dict[str, Any]:
     return parsed
 
 
-class DataFile:
-    """A file whose bytes are read on demand and that must not change in between.
+@dataclass(frozen=True)
+class Packing:
+    """How the numbers of a tensor are packed in the file.
 
-    Plain reads into the caller's array, not a memory map: as fast from the page cache (measured:
-    9 GB/s against 7), resident memory stays bounded, and a file cut meanwhile is an error instead
-    of a SIGBUS that ends Blender. The file is opened for each read, so a checkpoint of hundreds of
-    shards holds no descriptors and threads may share it.
+    Attributes
+    ----------
+    method
+        Its name in the field, such as ``"GPTQ"``.
+    bits
+        Of a packed number, without its share of the scales.
+    group_size
+        How many numbers share a scale; 0 where that is not a number of its own (all of a tensor, or
+        a block of rows and columns).
+    group
+        The same for people: ``"128"``, ``"128×128"``, ``"tensor"``, ``"channel"``.
     """
 
-    def __init__(self, path: Path) -> None:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):  # opening a pipe or a device could block for ever
-            raise bad(path, "this is not a regular file")
-        self.path = path
-        self.size = info.st_size
-        self.closed = False
-        self.stamp = (info.st_size, info.st_mtime_ns)
+    method: str
+    bits: float
+    group_size: int
+    group: str
 
-    def read_into(self, offset: int, arrays: Iterator[Array]) -> None:
-        """Fill contiguous arrays, one after the other, with the bytes from `offset` on.
-
-        Each array is filled before the next is asked for.
-        """
-        if self.closed:
-            raise bad(self.path, "the checkpoint is closed")
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                info = os.fstat(file.fileno())
-                if (info.st_size, info.st_mtime_ns) != self.stamp:
-                    raise bad(self.path, "the file has changed since it was opened")
-                file.seek(offset)
-                for array in arrays:
-                    self._fill(file, array)
-        except OSError as error:
-            what = f"cannot be read any more ({error.strerror or error})"
-            raise bad(self.path, what) from None
-
-    def _fill(self, file: Any, array: Array) -> None:
-        view = memoryview(array.view(np.uint8).data)
-        while view.nbytes:
-            count = file.readinto(view)
-            if not count:
-                raise bad(self.path, "the file was cut while it was read")
-            view = view[count:]
+    def __str__(self) -> str:
+        return f"{self.method} {self.bits:g}-bit, group {self.group}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,25 +86,32 @@ class Tensor:
     Attributes
     ----------
     name, shape
-        As in the file.
+        As in the file, or, where it is packed, as the model has it.
     dtype
         The file's word for it, for example ``"BF16"``.
     nbytes
-        Bytes in the file.
+        Bytes in the file, scales included.
+    values
+        How its numbers are read.
+    sources
+        The files (the shards) that hold it; at least one.
+    packing
+        How the numbers are packed, or None where they are not.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     nbytes: int
-    _data: DataFile = field(repr=False)
-    _offset: int = field(repr=False)
-    _config: Mapping[str, Any] = field(repr=False)
+    values: Values = field(repr=False)
+    sources: tuple[DataFile, ...] = field(repr=False)
+    config: Mapping[str, Any] = field(repr=False)
+    packing: Packing | None = None
 
     @cached_property
     def names(self) -> TensorName:
         """What the name says: layer, role, expert, head layout."""
-        return parse(self.name, self.shape, self._config)
+        return parse(self.name, self.shape, self.config)
 
     @property
     def layer(self) -> int | None:
@@ -146,8 +125,8 @@ class Tensor:
 
     @property
     def file(self) -> Path:
-        """The file (the shard) that holds the data."""
-        return self._data.path
+        """The file (the shard) that holds the data, or the first part of it."""
+        return self.sources[0].path
 
     @property
     def size(self) -> int:
@@ -157,7 +136,7 @@ class Tensor:
     @property
     def is_float(self) -> bool:
         """Whether these are real numbers, as weights are."""
-        return DTYPES[self.dtype].is_float
+        return self.values.is_float
 
     @property
     def decodable(self) -> bool:
@@ -167,7 +146,7 @@ class Tensor:
     @property
     def reason(self) -> str:
         """Why the values cannot be read, or ""."""
-        return DTYPES[self.dtype].reason
+        return self.values.reason
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Return all values, float32 unset; reading always copies."""
@@ -209,7 +188,7 @@ class Tensor:
     def flat(self, start: int, stop: int, dtype: DTypeLike = np.float32) -> Array:
         """Read elements ``[start, stop)`` in C order, and no other byte of the file.
 
-        Holds the result and at most 1 MiB more.
+        Holds the result and little more: 1 MiB, or 8 MiB where numbers are unpacked.
 
         Returns
         -------
@@ -230,24 +209,12 @@ class Tensor:
         if not 0 <= start <= stop <= self.size:
             raise IndexError(f"elements {start} to {stop} of {printable(self.name)} {self.shape}")
         out: Array = np.empty(stop - start, dtype)
-        storage = DTYPES[self.dtype].storage
-        assert storage is not None
-        self._data.read_into(self._offset + start * storage.itemsize, self._blocks(out, storage))
+        self.values.fill(out, start)
         return out
 
-    def _blocks(self, out: Array, storage: np.dtype[Any]) -> Iterator[Array]:
-        """Give the arrays to fill with raw elements; turn each into values of `out` afterwards."""
-        decode = DTYPES[self.dtype].decode
-        if decode is None and out.dtype == storage:
-            yield out
-            return
-        step = _CHUNK // storage.itemsize
-        buffer: Array = np.empty(min(step, len(out)), storage)
-        for begin in range(0, len(out), step):
-            raw = buffer[: len(out) - begin]
-            yield raw
-            with np.errstate(over="ignore", invalid="ignore"):
-                out[begin : begin + step] = raw if decode is None else decode(raw)
+    def index_of(self, entry: int) -> tuple[int, ...]:
+        """Return where the entry of a number in C order is in the file's tensor."""
+        return tuple(int(i) for i in np.unravel_index(entry, self.shape))
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -283,7 +250,7 @@ class Checkpoint(Mapping[str, Tensor]):
         self.notes = notes
         self.metadata: Mapping[str, str] = metadata or {}
         self._tensors = {tensor.name: tensor for tensor in tensors}
-        self._files = {tensor._data for tensor in tensors}
+        self._files = {file for tensor in tensors for file in tensor.sources}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]

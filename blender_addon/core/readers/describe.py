@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..text import printable
-from .base import bad, parse_json
+from .base import parse_json
+from .datafile import bad
 
 NOT_SAFETENSORS = "this is not a safetensors file"
 _CONFIG_LIMIT = 16 << 20  # bytes; real ones have a few thousand

@@ -40,6 +40,14 @@ class DType:
     decode: Callable[[Array], Array] | None = None
     reason: str = ""
 
+    @property
+    def native(self) -> np.dtype[Any]:
+        """The numpy dtype that holds each value exactly."""
+        if self.name == "BOOL":
+            return np.dtype(np.bool_)
+        plain = self.decode is None and self.storage is not None
+        return self.storage if plain and self.storage else np.dtype(np.float32)
+
 
 def _float8_table(exponent_bits: int, *, finite: bool) -> NDArray[np.float32]:
     """Return the 256 values of an 8-bit float (OCP 8-bit floating point specification, 2023).

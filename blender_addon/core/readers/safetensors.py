@@ -14,9 +14,11 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..text import printable
-from .base import DataFile, Tensor, bad, parse_json
+from .base import Tensor, parse_json
+from .datafile import DataFile, LocalFile, bad
 from .describe import NOT_SAFETENSORS, what_it_is
 from .dtypes import DTYPES
+from .values import Raw
 
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 _VETTED_BY_LIBRARY = 8_000_000  # bytes: Python's JSON may need 25 times its text in memory
@@ -120,7 +122,7 @@ def _let_the_library_check(path: Path) -> None:
 
 
 def _load_file(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], Metadata]:
-    data = DataFile(path)
+    data = LocalFile(path)
     header, data_start = _read_header(data)
     metadata = _metadata(header.pop("__metadata__", None), path)
     tensors: dict[str, Tensor] = {}
@@ -131,7 +133,8 @@ def _load_file(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor]
         except ValueError as error:
             raise bad(path, f"tensor {printable(name)}: {error}") from None
         spans.append((begin, end, name))
-        tensors[name] = Tensor(name, shape, dtype, end - begin, data, data_start + begin, config)
+        values = Raw(data, data_start + begin, prod(shape), DTYPES[dtype])
+        tensors[name] = Tensor(name, shape, dtype, end - begin, values, (data,), config)
     _check_spans(spans, data.size - data_start, path)
     return tensors, metadata
 
@@ -190,7 +193,7 @@ def _check_spans(spans: list[_Span], data_size: int, path: Path) -> None:
 
 def _load_index(path: Path, config: Mapping[str, Any]) -> tuple[list[Tensor], Metadata]:
     """Follow an index's ``weight_map``: tensors in its order, only the shards that it names."""
-    data = DataFile(path)
+    data = LocalFile(path)
     if data.size > _INDEX_LIMIT:
         raise bad(path, f"the index is larger than {_INDEX_LIMIT // 1_000_000} MB")
     index = parse_json(path.read_bytes(), path, "the index")
