@@ -3,6 +3,7 @@
 # Standard library only: the environments are made here.
 import argparse
 import collections
+import json
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import tempfile
 import time
 import tomllib
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = "{}.{}".format(*sys.version_info)
 OTHER = {"3.11": "3.13", "3.13": "3.11"}[VERSION]
 SECONDS = 2400
+Outcome = tuple[str, str, float, list[str]]
 
 
 class NotRun(Exception):  # noqa: N818
@@ -121,27 +124,58 @@ PARTS = {
     "lowest versions of the packages": lowest_versions,
     "a Python without Blender": no_blender,
 }
+# What opens windows and measures times has the machine to itself; the rest go two at a time.
+ALONE = list(PARTS)[:2]
+
+
+def outcome(name: str, every: bool) -> Outcome:
+    """Run a part and say how it went, after how many seconds, and what there is to say of it."""
+    start = time.monotonic()
+    try:
+        notes = PARTS[name](every)
+        state = "passed" if not notes else "IN PART" if every else "in part"
+    except Failed as error:
+        state, notes = "FAILED", [str(error)]
+    except NotRun as error:
+        state, notes = "NOT RUN" if every else "not run", [str(error)]
+    return state, name, time.monotonic() - start, notes
+
+
+def beside(name: str, every: bool) -> Outcome:
+    """Do what `outcome` does in a process of its own, whose output is shown when it has ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        said, made = Path(folder, "said.txt"), Path(folder, "outcome.json")
+        command = [sys.executable, __file__, *["--all"] * every, "--part", name, "--tell", made]
+        with said.open("wb") as out:
+            subprocess.run(command, cwd=ROOT, stdout=out, stderr=out, check=False)
+        print(f"\n== {name}\n{said.read_text(errors='replace')}", flush=True)
+        if not made.exists():
+            return "FAILED", name, 0.0, ["its process ended"]
+        state, _, seconds, notes = json.loads(made.read_text())
+        return state, name, seconds, notes
 
 
 def main() -> int:
     """Run the parts and print the table; 1 where one failed or, with --all, could not run."""
     parser = argparse.ArgumentParser(prog="scripts/test", description=__doc__)
     parser.add_argument("--all", action="store_true", help="fail where something cannot be tested")
-    every = parser.parse_args().all
-    # On Linux torch brings gigabytes of CUDA, so it comes only with --all.
-    venv(".venv", VERSION, "blender,test" + ",probe" * (every and VERSION == "3.11"))
-    outcomes = []
-    for name, part in PARTS.items():
-        print(f"\n== {name}", flush=True)
-        start = time.monotonic()
-        try:
-            notes = part(every)
-            state = "passed" if not notes else "IN PART" if every else "in part"
-        except Failed as error:
-            state, notes = "FAILED", [str(error)]
-        except NotRun as error:
-            state, notes = "NOT RUN" if every else "not run", [str(error)]
-        outcomes.append((state, name, time.monotonic() - start, notes))
+    parser.add_argument("--part", choices=PARTS, help="only this one")
+    parser.add_argument("--tell", type=Path, metavar="FILE", help="write how it went as JSON")
+    chosen = parser.parse_args()
+    if chosen.part:
+        outcomes = [outcome(chosen.part, chosen.all)]
+    else:
+        # On Linux torch brings gigabytes of CUDA, so it comes only with --all.
+        venv(".venv", VERSION, "blender,test" + ",probe" * (chosen.all and VERSION == "3.11"))
+        outcomes = []
+        for name in ALONE:
+            print(f"\n== {name}", flush=True)
+            outcomes.append(outcome(name, chosen.all))
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            rest = [name for name in PARTS if name not in ALONE]
+            outcomes += pool.map(beside, rest, [chosen.all] * len(rest))
+    if chosen.tell:
+        chosen.tell.write_text(json.dumps(outcomes[0]))
     print(flush=True)
     for state, name, seconds, notes in outcomes:
         print(f"{state:8} {name:34} {seconds:5.0f} s")
