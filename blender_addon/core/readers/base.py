@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,13 +15,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..errors import CheckpointError, DTypeError
+from ..location import Location
 from ..naming import TensorName, parse
 from ..text import printable
-from .datafile import Array, DataFile, bad
+from .datafile import Array, DataFile, Place, bad
 from .values import Values
 
+_MOST_VALUES = 1_900_000  # nine a tensor; a value of 3 bytes takes 60 in memory
 
-def parse_json(text: bytes, path: Path, what: str) -> dict[str, Any]:
+
+def parse_json(text: bytes, path: Place, what: str) -> dict[str, Any]:
     """Parse JSON that must be an object, without duplicate or broken names.
 
     Raises
@@ -30,6 +32,8 @@ def parse_json(text: bytes, path: Path, what: str) -> dict[str, Any]:
     CheckpointError
         Saying so of `what` ("the header") in the file `path`.
     """
+    if sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise bad(path, f"{what} holds more than {_MOST_VALUES:,} values")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries = dict(pairs)
@@ -62,7 +66,7 @@ class Packing:
     method
         Its name in the field, such as ``"GPTQ"``.
     bits
-        Of a packed number, without its share of the scales.
+        Of a packed number; of GGUF, whose blocks hold their scales, with its share of those.
     group_size
         How many numbers share a scale; 0 where that is not a number of its own (all of a tensor, or
         a block of rows and columns).
@@ -77,6 +81,31 @@ class Packing:
 
     def __str__(self) -> str:
         return f"{self.method} {self.bits:g}-bit, group {self.group}"
+
+
+@dataclass(frozen=True)
+class Within:
+    """Where a matrix lies in a tensor of the file that holds more than it.
+
+    Entry (i, j) of the matrix is entry ``offset + i * row_stride + j * col_stride`` of that
+    tensor, in C order.
+
+    Attributes
+    ----------
+    name, shape
+        Of the tensor in the file.
+    offset, row_stride, col_stride
+        In entries.
+    names
+        What there is to say of the matrix, in place of its name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    row_stride: int
+    col_stride: int
+    names: TensorName
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +126,8 @@ class Tensor:
         The files (the shards) that hold it; at least one.
     packing
         How the numbers are packed, or None where they are not.
+    within
+        Where it lies in a larger tensor of the file, or None where the file has it by itself.
     """
 
     name: str
@@ -107,11 +138,17 @@ class Tensor:
     sources: tuple[DataFile, ...] = field(repr=False)
     config: Mapping[str, Any] = field(repr=False)
     packing: Packing | None = None
+    within: Within | None = None
 
     @cached_property
     def names(self) -> TensorName:
         """What the name says: layer, role, expert, head layout."""
-        return parse(self.name, self.shape, self.config)
+        return self.within.names if self.within else parse(self.name, self.shape, self.config)
+
+    @property
+    def held_by(self) -> tuple[str, tuple[int, ...]]:
+        """Name and shape of the tensor in the checkpoint that has its numbers: mostly its own."""
+        return (self.within.name, self.within.shape) if self.within else (self.name, self.shape)
 
     @property
     def layer(self) -> int | None:
@@ -124,7 +161,7 @@ class Tensor:
         return self.names.role
 
     @property
-    def file(self) -> Path:
+    def file(self) -> Place:
         """The file (the shard) that holds the data, or the first part of it."""
         return self.sources[0].path
 
@@ -213,8 +250,12 @@ class Tensor:
         return out
 
     def index_of(self, entry: int) -> tuple[int, ...]:
-        """Return where the entry of a number in C order is in the file's tensor."""
-        return tuple(int(i) for i in np.unravel_index(entry, self.shape))
+        """Return where a number, counted in C order, is in the checkpoint's tensor (`held_by`)."""
+        shape, within = self.held_by[1], self.within
+        if within:
+            row, col = divmod(entry, self.shape[1])
+            entry = within.offset + row * within.row_stride + col * within.col_stride
+        return tuple(int(i) for i in np.unravel_index(entry, shape))
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -236,7 +277,7 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def __init__(
         self,
-        path: Path,
+        path: Location,
         tensors: Sequence[Tensor],
         config: Mapping[str, Any],
         name: str,
@@ -267,7 +308,7 @@ class Checkpoint(Mapping[str, Tensor]):
     @property
     def stamp(self) -> str:
         """Sizes and times of the files as JSON: another one means that a file has changed."""
-        files = sorted(self._files, key=lambda file: file.path)
+        files = sorted(self._files, key=lambda file: str(file.path))
         return json.dumps([[file.path.name, *file.stamp] for file in files])
 
     def close(self) -> None:

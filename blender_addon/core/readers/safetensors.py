@@ -9,28 +9,30 @@ because the library's numpy side knows neither BF16 nor F8, and no ranges of ele
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from math import prod
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..text import printable
 from .base import Tensor, parse_json
-from .datafile import DataFile, LocalFile, bad
-from .describe import NOT_SAFETENSORS, what_it_is
+from .datafile import DataFile, Place, bad, open_file
 from .dtypes import DTYPES
+from .foreign import what_it_is
+from .index import Listing, Metadata, choose_in, load_index
+from .shapes import MAX_TENSORS, checked_shape
 from .values import Raw
 
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 _VETTED_BY_LIBRARY = 8_000_000  # bytes: Python's JSON may need 25 times its text in memory
-_INDEX_LIMIT = 100_000_000
-_MAX_DIMENSIONS = 32  # numpy 1.26's limit
-_MAX_ELEMENTS = (1 << 60) - 1  # what numpy can address as float64
+_USUAL = ("model.safetensors.index.json", "model.safetensors")
+_NOT_OURS = "this is not a safetensors file"
 
-Metadata = dict[str, str]
 _Span = tuple[int, int, str]
 
 
-def claims(path: Path) -> bool:
+def claims(path: Place) -> bool:
     """Whether `path` is for this reader, by its name or its first bytes."""
     if path.is_dir():
         return any(_is_ours(entry.name) for entry in path.iterdir())
@@ -43,7 +45,7 @@ def claims(path: Path) -> bool:
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= HEADER_LIMIT
 
 
-def load(path: Path, config: Mapping[str, Any]) -> tuple[list[Tensor], Metadata]:
+def load(path: Place, config: Mapping[str, Any]) -> Listing:
     """List the tensors of a file, an index or a folder, and the metadata; headers only are read.
 
     Raises
@@ -54,75 +56,73 @@ def load(path: Path, config: Mapping[str, Any]) -> tuple[list[Tensor], Metadata]
     if path.is_dir():
         path = _in_folder(path)
     if path.name.lower().endswith(".json"):
-        return _load_index(path, config)
+        return load_index(path, config, _load_file)
     tensors, metadata = _load_file(path, config)
-    return list(tensors.values()), metadata
+    return list(tensors.values()), metadata, ()
 
 
 def _is_ours(name: str) -> bool:
     hidden = name.startswith(".")  # macOS leaves "._model.safetensors" on foreign disks
-    return not hidden and name.lower().endswith((".safetensors", ".index.json"))
+    ours = name.lower().endswith((".safetensors", ".index.json"))
+    return ours and not hidden and not name.lower().endswith(".bin.index.json")
 
 
-def _in_folder(folder: Path) -> Path:
-    """Choose the one index or file that a folder stands for."""
-    names = sorted(entry.name for entry in folder.iterdir() if _is_ours(entry.name))
-    for preferred in ("model.safetensors.index.json", "model.safetensors"):
-        if preferred in names:
-            return folder / preferred
+def _in_folder(folder: Place) -> Place:
+    names = [entry.name for entry in folder.iterdir() if _is_ours(entry.name)]
     indices = [name for name in names if name.endswith(".safetensors.index.json")]
     files = [name for name in names if name.endswith(".safetensors")]
-    candidates = indices or files
-    if len(candidates) == 1:
-        return folder / candidates[0]
-    if not candidates:
-        raise bad(folder, what_it_is(folder))
-    listed = ", ".join(map(printable, candidates[:6])) + (", …" if len(candidates) > 6 else "")
-    raise bad(folder, f"there are {len(candidates)} checkpoints here; open one of: {listed}")
+    usual = [name for name in _USUAL if name in names]
+    return choose_in(folder, usual or indices or files, usual)
 
 
 def _read_header(data: DataFile) -> tuple[dict[str, Any], int]:
     """Return the header and the position of the first data byte."""
     path = data.path
-    with path.open("rb", buffering=0) as file:
-        head = file.read(9)
-        length = int.from_bytes(head[:8], "little")
-        if length > HEADER_LIMIT or 8 + length > data.size or head[8:] != b"{":
-            raise bad(path, _why_no_header(path, length, data.size))
-        text = head[8:] + file.read(length - 1)
-    if len(text) < length:
-        raise bad(path, "the file was cut while it was read")
+    head = data.read(0, min(9, data.size))
+    length = int.from_bytes(head[:8], "little")
+    if length > HEADER_LIMIT or 8 + length > data.size or head[8:] != b"{":
+        raise bad(path, _why_no_header(path, length, data.size))
+    text = data.read(8, length)
+    if text.count(b'"data_offsets"') > MAX_TENSORS:
+        raise bad(path, f"the header has more than {MAX_TENSORS:,} tensors")
     if length > _VETTED_BY_LIBRARY:
-        _let_the_library_check(path)
+        _let_the_library_check(data, text)
     return parse_json(text, path, "the header"), 8 + length
 
 
-def _why_no_header(path: Path, length: int, size: int) -> str:
+def _why_no_header(path: Place, length: int, size: int) -> str:
     if size == 0:
         return "the file is empty"
     if size < 8 or length > HEADER_LIMIT:
-        what = what_it_is(path)
+        what = what_it_is(path, _NOT_OURS)
         limit = f" (a header has at most {HEADER_LIMIT:,} bytes, this would have {length:,})"
-        return what + limit if what == NOT_SAFETENSORS and size >= 8 else what
+        return what + limit if what == _NOT_OURS and size >= 8 else what
     if 8 + length > size:
         return f"the header has {length:,} bytes, the whole file only {size:,}: it was cut"
     return "the header is not a JSON object"
 
 
-def _let_the_library_check(path: Path) -> None:
+def _let_the_library_check(data: DataFile, header: bytes) -> None:
     """Let safetensors refuse a large header that is not a list of tensors: it needs less memory."""
     from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, framework="numpy"):
-            pass
-    except SafetensorError as error:
-        what = str(error).removeprefix("Error while deserializing header: ")
-        raise bad(path, f"the header is not valid ({printable(what)})") from None
+    with ExitStack() as stack:
+        path = data.path
+        if not isinstance(path, Path):  # the library reads files on the disk: here, all but empty
+            path = Path(stack.enter_context(TemporaryDirectory())) / "header"
+            with path.open("wb") as file:
+                file.write(len(header).to_bytes(8, "little") + header)
+                file.truncate(data.size)
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            what = str(error).removeprefix("Error while deserializing header: ")
+            raise bad(data.path, f"the header is not valid ({printable(what)})") from None
 
 
-def _load_file(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], Metadata]:
-    data = LocalFile(path)
+def _load_file(path: Place, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], Metadata]:
+    data = open_file(path)
     header, data_start = _read_header(data)
     metadata = _metadata(header.pop("__metadata__", None), path)
     tensors: dict[str, Tensor] = {}
@@ -139,7 +139,7 @@ def _load_file(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor]
     return tensors, metadata
 
 
-def _metadata(metadata: Any, path: Path) -> Metadata:
+def _metadata(metadata: Any, path: Place) -> Metadata:
     if metadata is None:
         return {}
     if not isinstance(metadata, dict) or not all(type(v) is str for v in metadata.values()):
@@ -155,12 +155,7 @@ def _entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     dtype = DTYPES.get(name) if type(name) is str else None
     if dtype is None:
         raise ValueError(f"its dtype {printable(name, 40)} is unknown")
-    if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError("its shape is not a list of whole numbers from 0")
-    if len(shape) > _MAX_DIMENSIONS:
-        raise ValueError(f"it has {len(shape)} dimensions, more than {_MAX_DIMENSIONS}")
-    if prod(n for n in shape if n) > _MAX_ELEMENTS:
-        raise ValueError("its shape has more elements than can be addressed")
+    shape = checked_shape(shape)
     if type(offsets) is not list or len(offsets) != 2 or not all(type(n) is int for n in offsets):
         raise ValueError("its data_offsets are not two whole numbers")
     begin, end = offsets
@@ -171,10 +166,10 @@ def _entry(entry: Any) -> tuple[str, tuple[int, ...], int, int]:
         wanted = f"{bits // 8:,}" if bits % 8 == 0 else f"{bits / 8:,.1f}"
         have = printable(end - begin, 40)
         raise ValueError(f"its shape and dtype need {wanted} bytes, its data_offsets give {have}")
-    return dtype.name, tuple(shape), begin, end
+    return dtype.name, shape, begin, end
 
 
-def _check_spans(spans: list[_Span], data_size: int, path: Path) -> None:
+def _check_spans(spans: list[_Span], data_size: int, path: Place) -> None:
     """Check that the tensors cover the data exactly: no overlap, no hole, nothing left."""
     spans.sort()
     position = 0
@@ -189,44 +184,3 @@ def _check_spans(spans: list[_Span], data_size: int, path: Path) -> None:
         position = end
     if position != data_size:
         raise bad(path, f"there are {data_size - position:,} bytes after the last tensor")
-
-
-def _load_index(path: Path, config: Mapping[str, Any]) -> tuple[list[Tensor], Metadata]:
-    """Follow an index's ``weight_map``: tensors in its order, only the shards that it names."""
-    data = LocalFile(path)
-    if data.size > _INDEX_LIMIT:
-        raise bad(path, f"the index is larger than {_INDEX_LIMIT // 1_000_000} MB")
-    index = parse_json(path.read_bytes(), path, "the index")
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not all(type(v) is str for v in weight_map.values()):
-        raise bad(path, "the index has no weight_map of tensor names to file names")
-    if not weight_map:
-        raise bad(path, "the index names no tensor")
-    shards = {
-        shard: _load_file(_shard_path(path, shard), config)
-        for shard in dict.fromkeys(weight_map.values())
-    }
-    tensors = []
-    for name, shard in weight_map.items():
-        tensor = shards[shard][0].get(name)
-        if tensor is None:
-            raise bad(path, f"tensor {printable(name)} is not in its shard {printable(shard)}")
-        tensors.append(tensor)
-    metadata: Metadata = {}
-    for _, of_shard in shards.values():
-        metadata |= of_shard
-    return tensors, metadata
-
-
-def _shard_path(index: Path, shard: str) -> Path:
-    """Return a shard's path, which must lie below the index's folder.
-
-    The name decides, links are not followed: a hub-cache snapshot is links into ``../../blobs``.
-    """
-    parts = PureWindowsPath(shard)  # knows both kinds of slash, and drives
-    if not parts.name or parts.drive or parts.root or ".." in parts.parts or "\0" in shard:
-        raise bad(index, f"shard {printable(shard)} is not a path inside the model's folder")
-    path = index.parent / shard
-    if not path.exists():
-        raise bad(index, f"shard {printable(shard)} is missing")
-    return path
