@@ -64,7 +64,7 @@ def head_layout(
     bias = suffix == "bias" and base != "o"
     if base not in _PARTS or (suffix and not bias) or len(shape) != (1 if bias else 2):
         return None
-    section = _section(config, group)
+    section = section_of(config, group)
     heads = _heads(section, group)
     if heads is None:
         return None
@@ -124,7 +124,7 @@ _SECTIONS = {
 }
 
 
-def _section(config: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+def section_of(config: Mapping[str, Any], group: str) -> Mapping[str, Any]:
     """Return the part of the config that describes a tower."""
     tower = group.replace("/", ".").split(".")[0]
     for key in _SECTIONS.get(tower, ("text_config", "llm_config", "language_config")):
@@ -134,29 +134,31 @@ def _section(config: Mapping[str, Any], group: str) -> Mapping[str, Any]:
     return config
 
 
-def _heads(config: Mapping[str, Any], group: str) -> _Heads | None:
-    def number(*keys: str) -> int | None:
-        for key in keys:
-            value = config.get(key)
-            if type(value) is int and 0 < value < 1 << 31:
-                return value
-        return None
+def number(config: Mapping[str, Any], *keys: str) -> int | None:
+    """Return the first of some entries that is a size, or None."""
+    for key in keys:
+        value = config.get(key)
+        if type(value) is int and 0 < value < 1 << 31:
+            return value
+    return None
 
+
+def _heads(config: Mapping[str, Any], group: str) -> _Heads | None:
     own = f"{group.partition('/')[0]}_attention_heads"  # BART and Whisper count them by stack
-    q = number(own, "num_attention_heads", "n_head", "num_heads", "n_heads")
+    q = number(config, own, "num_attention_heads", "n_head", "num_heads", "n_heads")
     if q is None or q > _MAX_HEADS:
         return None
-    hidden = number("hidden_size", "n_embd", "d_model", "embed_dim", "dim")
+    hidden = number(config, "hidden_size", "n_embd", "d_model", "embed_dim", "dim")
     even = hidden // q if hidden and hidden % q == 0 else None
-    dim = number("head_dim", "d_kv") or even
-    nope, rope = number("qk_nope_head_dim"), number("qk_rope_head_dim")
+    dim = number(config, "head_dim", "d_kv") or even
+    nope, rope = number(config, "qk_nope_head_dim"), number(config, "qk_rope_head_dim")
     qk_dim = nope + rope if nope and rope else dim
-    v_dim = number("v_head_dim") or dim
+    v_dim = number(config, "v_head_dim") or dim
     if qk_dim is None or v_dim is None:
         return None
-    kv = number("num_key_value_heads", "multi_query_group_num") or q
+    kv = number(config, "num_key_value_heads", "multi_query_group_num") or q
     if config.get("new_decoder_architecture"):  # Falcon 40B
-        kv = number("num_kv_heads", "n_head_kv") or q
+        kv = number(config, "num_kv_heads", "n_head_kv") or q
     elif config.get("multi_query") is True and "multi_query_group_num" not in config:
         kv = 1
     return _Heads(q, min(kv, q), qk_dim, v_dim, (nope or 0) + v_dim)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import SelectionError
+from .experts import MOST as MOST_EXPERTS
+from .experts import experts_of
 from .fields import Part, Plan
 from .flow.probe import refuse_probe
+from .naming import role_order
 from .pooling import Int64, cell_edges, matrix_shape
 from .readers import printable
 from .settings import FieldSettings, Selection
@@ -148,14 +151,17 @@ def make_plans(tensors: list[Tensor], settings: FieldSettings) -> tuple[list[Pla
 
 
 def _unique(plans: list[Plan]) -> list[Plan]:
-    """Return the plans with a number after each name that another plan has already."""
-    taken: set[str] = set()
+    """Return the plans under names fit to show, with a number where another has the name already.
+
+    They become names of objects, in files and in Blender.
+    """
+    taken: dict[str, int] = {}
     for i, plan in enumerate(plans):
-        number, name = 1, plan.name
+        name = plain = printable(plan.name, len(plan.name))
         while name in taken:
-            number += 1
-            name = f"{plan.name} ({number})"
-        taken.add(name)
+            taken[plain] += 1
+            name = f"{plain} ({taken[plain]})"
+        taken[name] = 1
         plans[i] = replace(plan, name=name)
     return plans
 
@@ -254,18 +260,23 @@ def _head_edges(layout: HeadLayout, length: int, cells: int) -> Int64:
 
 
 def _experts(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]:
+    """Stack each role's matrices of a layer, be they tensors of their own or cut out of one."""
     plans, skips = [], []
-    single: Mapping[tuple[str, int | None, str, Grid], list[Tensor]] = defaultdict(list)
+    stacks: Mapping[tuple[str, int | None, str, Grid], list[Tensor]] = defaultdict(list)
     for t in tensors:
-        if t.names.fused_experts and len(t.shape) == 3:
-            plans.append(_fused_experts(t, grid))
-        elif t.names.expert is not None and _is_matrix(t):
-            single[t.names.group, t.layer, t.role, matrix_shape(t.shape)].append(t)
-    shapes = Counter(key[:3] for key in single)
-    for (group, layer, role, shape), stack in single.items():
+        if t.names.fused_experts and (count := _how_many(t)) > MOST_EXPERTS:
+            skips.append(Skip(t.name, f"has {count} experts, more than {MOST_EXPERTS}"))
+            continue
+        matrices = experts_of(t) if t.names.fused_experts else [t]
+        for one in matrices:
+            if one.names.expert is not None and _is_matrix(one):
+                stacks[one.names.group, one.layer, one.role, matrix_shape(one.shape)].append(one)
+    shapes = Counter(key[:3] for key in stacks)
+    for (group, layer, role, shape), stack in stacks.items():
         stack.sort(key=lambda t: t.names.expert or 0)
         if len({t.names.expert for t in stack}) < 2:
-            skips.append(Skip(stack[0].name, "no other expert of its layer has its role and shape"))
+            name = stack[0].held_by[0]
+            skips.append(Skip(name, "no other expert of its layer has its role and shape"))
             continue
         place = None if layer is None else f"layer {layer}"
         size = f"{shape[0]}x{shape[1]}" if shapes[group, layer, role] > 1 else ""
@@ -276,19 +287,14 @@ def _experts(tensors: list[Tensor], grid: Grid) -> tuple[list[Plan], list[Skip]]
                 tuple(f"expert {t.names.expert}" for t in stack),
             )
         )  # fmt: skip
+    # Files order their tensors in many ways: here, the roles of a layer come as data meets them.
+    first: dict[tuple[str, int | None], int] = {}
+    for i, plan in enumerate(plans):
+        first.setdefault((plan.group, plan.layer), i)
+    plans.sort(key=lambda p: (first[p.group, p.layer], role_order(p.role)))
     return plans, skips
 
 
-def _fused_experts(tensor: Tensor, grid: Grid) -> Plan:
-    """Cut a tensor (expert, row, column) into planes; in C order that is a matrix of all rows."""
-    experts, rows, cols = tensor.shape
-    within, across = cell_edges(rows, grid[0]), cell_edges(cols, grid[1])
-    count = len(within) - 1
-    starts = np.arange(experts, dtype=np.int64)[:, None] * rows
-    edges = np.append((starts + within[:-1]).ravel(), experts * rows)
-    every = slice(0, len(across) - 1)
-    windows = tuple((slice(e * count, (e + 1) * count), every) for e in range(experts))
-    labels = tuple(f"expert {e}" for e in range(experts))
-    part = Part(tensor, edges, across, windows)
-    name = _label("experts", tensor.name)
-    return Plan(name, "experts", tensor.role, tensor.names.group, tensor.layer, (part,), labels)
+def _how_many(fused: Tensor) -> int:
+    layout = fused.names.fused_layout
+    return layout.experts if layout else fused.shape[0]

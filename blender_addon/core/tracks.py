@@ -206,7 +206,9 @@ def takes_of(
     notes = presence(takes)
     if settings.view == "relief":
         every = {t.name for made in takes for t in made.tensors.values()}
-        shown = {p.tensor.name for m in takes for plan in m.plans.values() for p in plan.parts}
+        shown = {
+            p.tensor.held_by[0] for m in takes for plan in m.plans.values() for p in plan.parts
+        }
         notes += _vectors(sorted(every - shown), "a relief") if settings.delta == "none" else []
     grids = {name for made in takes for name in made.whole}
     if grids:

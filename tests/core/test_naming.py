@@ -56,6 +56,53 @@ FAMILIES: dict[str, tuple[str, str]] = {
         model.layers.#.mlp.shared_expert_gate.weight shared_router
         """,
     ),
+    "OLMoE, Jamba, Llama 4, Grok, Hunyuan, Nemotron-H, Granite, JetMoE, Gemma 4": (
+        "",
+        """
+        model.layers.#.mlp.experts.@.up_proj.weight up
+        model.layers.#.feed_forward.router.weight router
+        model.layers.#.feed_forward.experts.@.gate_proj.weight gate
+        model.layers.#.pre_ff_layernorm.weight mlp_norm
+        model.layers.#.feed_forward.experts.down_proj down
+        model.layers.#.feed_forward.shared_expert.up_proj.weight shared_up
+        model.layers.#.moe_block.gate.weight router
+        model.layers.#.moe_block.experts.@.linear_v.weight up
+        model.layers.#.moe_block.experts.@.linear_1.weight down
+        model.layers.#.mlp.gate.wg.weight router
+        model.layers.#.mlp.shared_mlp.gate_proj.weight shared_gate
+        backbone.layers.#.mixer.experts.@.up_proj.weight up
+        backbone.layers.#.mixer.shared_experts.down_proj.weight shared_down
+        model.layers.#.block_sparse_moe.router.layer.weight router
+        model.layers.#.block_sparse_moe.input_linear.weight gate_up
+        model.layers.#.shared_mlp.input_linear.weight shared_gate_up
+        model.layers.#.mlp.output_linear.weight down
+        model.layers.#.router.proj.weight router
+        model.layers.#.experts.gate_up_proj gate_up
+        """,
+    ),
+    "Switch": (
+        "encoder",
+        """
+        encoder.block.#.layer.1.mlp.router.classifier.weight router
+        encoder.block.#.layer.1.mlp.experts.expert_@.wi.weight up
+        encoder.block.#.layer.1.mlp.experts.expert_@.wo.weight down
+        """,
+    ),
+    "DBRX, gpt-oss": (
+        "",
+        """
+        transformer.blocks.#.norm_attn_norm.norm_1.weight attn_norm
+        transformer.blocks.#.norm_attn_norm.attn.Wqkv.weight qkv
+        transformer.blocks.#.norm_attn_norm.norm_2.weight mlp_norm
+        transformer.blocks.#.ffn.router.layer.weight router
+        transformer.blocks.#.ffn.experts.mlp.w1 gate
+        transformer.blocks.#.ffn.experts.mlp.v1 up
+        transformer.blocks.#.ffn.experts.mlp.w2 down
+        model.layers.#.mlp.router.bias router.bias
+        model.layers.#.mlp.experts.gate_up_proj_bias gate_up.bias
+        block.#.mlp.mlp1_weight gate_up
+        """,
+    ),
     "DeepSeek V2, V3": (
         "",
         """
@@ -250,6 +297,12 @@ FAMILIES: dict[str, tuple[str, str]] = {
         """
         base_model.model.model.layers.#.self_attn.q_proj.lora_A.weight q.lora_a
         base_model.model.model.layers.#.mlp.up_proj.lora_B.default.weight up.lora_b
+        base_model.model.model.embed_tokens.lora_embedding_A embed.lora_a
+        base_model.model.model.layers.#.self_attn.v_proj.lora_magnitude_vector v.lora_magnitude
+        base_model.model.model.layers.#.self_attn.v_proj.lora_B.bias v.lora_b.bias
+        base_model.model.lm_head.modules_to_save.default.weight lm_head
+        base_model.model.model.layers.#.self_attn.q_proj.base_layer.weight q
+        model.layers.#.mlp.experts.@.gate_proj.delta_weight gate
         """,
     ),
 }
