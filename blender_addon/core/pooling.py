@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,8 +22,15 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
-# Entries held at a time. 2**17 doubles are 1 MB, which stays in a core's cache.
-BLOCK = 1 << 17
+# Entries held at a time. 2**18 doubles are 2 MB, most of which stays in a core's cache.
+BLOCK = 1 << 18
+
+# Entries of a run whose squares BLAS sums: below 10,000, OpenBLAS starts no threads for it, and so
+# the sum is the same on any number of cores.
+_RUN = 1 << 12
+
+# Columns from which on rows are added one by one: narrower ones are quicker by `reduceat`.
+_WIDE = 64
 
 
 class FlatSource(Protocol):
@@ -191,22 +199,38 @@ def measure(source: FlatSource) -> Ticks[Moments]:
     rows, cols = matrix_shape(source.shape)
     total = Moments()
     for _, _, x in blocks(source, rows, cols):
-        total += _moments(x[np.isfinite(x)])
+        total += _moments(x if _all_finite(x) else x[np.isfinite(x)])
         yield x.size
     return total
 
 
+def _all_finite(x: Float64) -> bool:
+    return not x.size or (math.isfinite(x.min()) and math.isfinite(x.max()))
+
+
 def _moments(x: Float64) -> Moments:
+    """Return the moments of finite entries: the same ones in the same order give the same bits."""
     if not x.size:
         return Moments()
     flat = x.ravel()
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = float(flat.mean())
-        # Deviations from a value near the mean: no cancellation, whatever the offset.
-        flat = flat - mean
-        residual = float(flat.sum())
-        squares = float(flat @ flat)
-    return Moments(flat.size, mean, squares - residual * residual / flat.size)
+        total = float(flat.sum())
+        mean = total / flat.size
+        squares, offset = _squares(flat), total * mean
+        # Σ(x - mean)² = Σx² - Σx·mean cancels one bit at most where the mean is below σ, as it is
+        # of weights. Else the deviations are taken first: no cancellation, whatever the offset.
+        if not 2 * offset <= squares < math.inf:
+            flat = flat - mean
+            residual = float(flat.sum())
+            squares, offset = _squares(flat), residual * residual / flat.size
+    return Moments(flat.size, mean, squares - offset)
+
+
+def _squares(flat: Float64) -> float:
+    """Return the sum of squares, run by run."""
+    runs = flat[: flat.size // _RUN * _RUN].reshape(-1, _RUN)
+    rest = flat[runs.size :]
+    return float(np.matmul(runs[:, None], runs[:, :, None]).sum()) + float(rest @ rest)
 
 
 class _Grid:
@@ -231,9 +255,9 @@ class _Grid:
         cols, col_starts = _spans(self.col_edges, col, x.shape[1])
         cells = np.s_[rows, cols]
 
-        def reduce(how: np.ufunc, values: npt.NDArray[np.generic]) -> Float64:
-            by_row = how.reduceat(values, row_starts, axis=0)
-            result: Float64 = how.reduceat(by_row, col_starts, axis=1)
+        def reduce(how: np.ufunc, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            by_row = _reduced_rows(how, values, row_starts)
+            result: npt.NDArray[Any] = how.reduceat(by_row, col_starts, axis=1)
             return result
 
         low, high = float(x.min()), float(x.max())
@@ -243,7 +267,7 @@ class _Grid:
             finite = np.isfinite(x)
             self.nan += int(np.isnan(x).sum())
             self.inf += int(np.isinf(x).sum())
-            self.bad[cells] += reduce(np.add, (~finite).astype(np.int64)).astype(np.int64)
+            self.bad[cells] += reduce(np.add, (~finite).astype(np.int64))
             kept = x[finite]
             self.moments += _moments(kept)
             x = np.where(finite, x, 0.0)
@@ -253,7 +277,8 @@ class _Grid:
         self.low, self.high = min(self.low, low), max(self.high, high)
         with np.errstate(over="ignore", invalid="ignore"):
             if self.mode == "rms":
-                self.total[cells] += reduce(np.add, x * x)
+                by_row = _squared_rows(x, row_starts)
+                self.total[cells] += np.add.reduceat(by_row, col_starts, axis=1)
             elif self.mode == "mean":
                 self.total[cells] += reduce(np.add, x)
             else:
@@ -293,6 +318,35 @@ class _Grid:
 
 def _spans(edges: Int64, first: int, length: int) -> tuple[slice, Int64]:
     """Return the cells that [first, first + length) touches, and where each begins within it."""
-    begin = int(np.searchsorted(edges, first, side="right")) - 1
-    end = int(np.searchsorted(edges, first + length, side="left"))
+    begin = int(edges.searchsorted(first, side="right")) - 1
+    end = int(edges.searchsorted(first + length, side="left"))
     return slice(begin, end), np.maximum(edges[begin:end] - first, 0)
+
+
+def _reduced_rows(how: np.ufunc, values: npt.NDArray[Any], starts: Int64) -> npt.NDArray[Any]:
+    """Do what ``how.reduceat(values, starts, axis=0)`` does, in a tenth of its time."""
+    if len(starts) == len(values):
+        return values
+    if values.shape[1] < _WIDE:
+        by_row: npt.NDArray[Any] = how.reduceat(values, starts, axis=0)
+        return by_row
+    by_row = np.empty((len(starts), values.shape[1]), values.dtype)
+    for out, some in zip(by_row, _cut(values, starts), strict=True):
+        how.reduce(some, axis=0, out=out)
+    return by_row
+
+
+def _squared_rows(x: Float64, starts: Int64) -> Float64:
+    """Return the sums of the squares of the rows from each start up to the next."""
+    if len(starts) == len(x) or x.shape[1] < _WIDE:
+        return _reduced_rows(np.add, x * x, starts)
+    by_row = np.empty((len(starts), x.shape[1]))
+    for out, some in zip(by_row, _cut(x, starts), strict=True):
+        np.einsum("ij,ij->j", some, some, out=out)  # no array of squares in between
+    return by_row
+
+
+def _cut(rows: npt.NDArray[Any], starts: Int64) -> Iterator[npt.NDArray[Any]]:
+    """Yield the rows from each start up to the next."""
+    for begin, end in pairwise([*starts.tolist(), len(rows)]):
+        yield rows[begin:end]

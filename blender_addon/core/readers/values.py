@@ -13,7 +13,7 @@ import numpy as np
 from .datafile import Array, DataFile
 from .dtypes import DType
 
-_CHUNK = 1 << 18  # bytes decoded at a time: fits the cache, and bounds what reading holds
+_CHUNK = 1 << 15  # elements decoded at a time: fits the cache, and bounds what reading holds
 _PANEL = 1 << 21  # entries of a panel, 8 MiB
 
 
@@ -75,7 +75,7 @@ class Raw(Values):
         self.native = dtype.native
 
     def fill(self, out: Array, start: int) -> None:
-        """Read straight into `out`, or decode through a buffer of 256 KiB."""
+        """Read straight into `out`, or decode through a small buffer."""
         storage = self.dtype.storage
         assert storage is not None
         begin, end = (self.offset + n * storage.itemsize for n in (start, self.size))
@@ -84,16 +84,15 @@ class Raw(Values):
     def _blocks(self, out: Array, storage: np.dtype[Any]) -> Iterator[Array]:
         """Give the arrays to fill with raw elements; turn each into values of `out` afterwards."""
         decode = self.dtype.decode
-        if decode is None and out.dtype == storage:
+        if out.dtype == storage and self.native == storage:
             yield out
             return
-        step = _CHUNK // storage.itemsize
-        buffer: Array = np.empty(min(step, len(out)), storage)
-        for begin in range(0, len(out), step):
+        buffer: Array = np.empty(min(_CHUNK, len(out)), storage)
+        for begin in range(0, len(out), _CHUNK):
             raw = buffer[: len(out) - begin]
             yield raw
             with np.errstate(over="ignore", invalid="ignore"):
-                out[begin : begin + step] = raw if decode is None else decode(raw)
+                out[begin : begin + _CHUNK] = raw if decode is None else decode(raw)
 
     def spans(self, start: int, stop: int) -> Iterator[Span]:
         """Yield the one run of bytes."""
