@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from ..core import settings as s
 from ..core.errors import SettingsError
+from ..core.location import Location, Url, is_url
 from ..core.text import printable
 from .arguments import (
     add_cut,
@@ -33,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "series",
         nargs="+",
         metavar="SERIES",
-        help="a Trainer's output folder, a folder of snapshots, a pattern, or checkpoints",
+        help="a Trainer's output folder, a folder of snapshots, a pattern, or checkpoints (or "
+        "their URLs)",
     )
     add(
         "--export",
@@ -119,8 +121,10 @@ def settings_of(chosen: argparse.Namespace) -> tuple[s.AnimationSettings, s.Anim
     return settings, output
 
 
-def _folder_of(targets: list[str]) -> Path:
-    """Return the folder that holds a series, as far as names tell."""
+def _folder_of(targets: list[str]) -> Location:
+    """Return the folder that holds a series, as far as names tell; of URLs, the first of them."""
+    if urls := list(filter(is_url, targets)):
+        return Url(urls[0])
     paths = [Path(target) for target in targets]
     if len(paths) == 1 and paths[0].is_dir():
         return paths[0]

@@ -7,11 +7,31 @@ from pathlib import Path
 from typing import get_args
 
 from ..core import settings as s
+from ..core.location import Location, location
 
 SLAB = (
     "slab: a plate a tensor, thicker where weights are larger (default); depth: a role through the "
     "layers; heads: a projection by attention head; experts: a layer's experts"
 )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Say which model."""
+    parser.add_argument(
+        "model",
+        type=location,
+        metavar="MODEL",
+        help="a file or folder, the name of a model in the Hugging Face cache (org/name), or a URL "
+        "(https://…, hf://org/name; others take weightwalk[remote])",
+    )
+
+
+def on_disk(text: str) -> Path:
+    """Return the path of a model that has to be on this machine."""
+    found = location(text)
+    if isinstance(found, Path):
+        return found
+    raise argparse.ArgumentTypeError(f"{text!r} is a URL: the model has to be on a disk for this")
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +110,24 @@ def add_picture(parser: argparse.ArgumentParser, title: str, width: int, height:
     add("--device", choices=get_args(s.Device), default="cpu", help="of Cycles (default: cpu)")
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Say who makes the surfaces."""
+    add = parser.add_argument_group("who makes the surfaces (default: this process)").add_argument
+    add("--workers", type=int, metavar="N", help="so many processes on this machine")
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="the workers of a Dask cluster, such as tcp://host:8786 (takes weightwalk[cluster])",
+    )
+    add(
+        "--shared",
+        type=Path,
+        metavar="DIR",
+        help="folder for what they make, which is kept and not made again; all workers of a "
+        "cluster must see it and the model under the same names",
+    )
+
+
 def _layers(text: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
     try:
@@ -103,7 +141,7 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def build_settings(chosen: argparse.Namespace, model: Path, kind: str, pool: str) -> s.Settings:
+def build_settings(chosen: argparse.Namespace, model: Location, kind: str, pool: str) -> s.Settings:
     """Return how a model is seen."""
     return s.Settings(
         model=model,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,12 +17,12 @@ from time import monotonic
 from typing import BinaryIO
 
 from ..core.errors import OutputError
+from .processes import child_environment, kill_group, own_command
 
 # Set for a child that is to end when its standard input does, which is when its parent ends.
 LEASH = "WEIGHTWALK_ENDS_WITH_STDIN"
 PATIENCE = 10.0  # seconds that a child has to tidy up
 TOLD = 1 << 16  # bytes of what a child said that are looked at
-_HERE = Path(__file__).parent
 
 
 def end_with_parent() -> None:
@@ -57,7 +56,7 @@ class Children:
 
     def __init__(self, base: Path, room: Path, held: Sequence[int] = ()) -> None:
         self.base, self.room, self.held = base, room, tuple(held)
-        self.command = _command()
+        self.command = own_command()
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
         self.guard = threading.Lock()
@@ -95,7 +94,7 @@ class Children:
                 status = child.wait()
             finally:
                 if child.poll() not in {0, 1, 2, 3}:
-                    _kill_group(child)
+                    kill_group(child)
                 assert child.stdin is not None
                 child.stdin.close()
                 with self.guard:
@@ -108,7 +107,7 @@ class Children:
             return subprocess.Popen(
                 [*self.command, *arguments],
                 cwd=self.base,
-                env=_environment(own, self.base),
+                env=child_environment(own, self.base) | {LEASH: "1"},
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -135,56 +134,4 @@ class Children:
         finally:
             for child in ending:
                 if child.poll() is None:
-                    _kill_group(child)
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill a process, and what it has started where that is known."""
-    with suppress(OSError):
-        if sys.platform == "win32":
-            child.kill()
-        else:
-            os.killpg(child.pid, signal.SIGKILL)
-
-
-def _command() -> list[str]:
-    """Return the words that begin the command: Weightwalk as it runs here."""
-    # Beside the packages, as in a checkout; a Weightwalk that is installed has it elsewhere.
-    driver = _HERE / "driver.py"
-    beside = (_HERE.parent / "blender_addon").is_dir()
-    bpy = sys.modules.get("bpy")
-    if bpy is not None and bpy.app.binary_path:
-        script = ["--python", str(driver)] if beside else ["--python-expr", _EXPRESSION]
-        return [bpy.app.binary_path, *_blender_options(bpy), *script, "--"]
-    if beside:
-        return [sys.executable, "-P", str(driver), "--"]
-    return [sys.executable, "-P", "-m", "weightwalk"]
-
-
-_EXPRESSION = (
-    "import sys; from weightwalk.batch.cli import leave, main; "
-    "leave(main(sys.argv[sys.argv.index('--') + 1:]))"
-)
-
-
-def _blender_options(bpy: object) -> list[str]:
-    """Return what this Blender was started with that decides which packages it finds."""
-    here = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
-    options = ["--background", "--python-exit-code", "1"]
-    if bpy.app.factory_startup:  # type: ignore[attr-defined]
-        options.append("--factory-startup")
-    if "--python-use-system-env" in here:
-        options.append("--python-use-system-env")
-    return options
-
-
-def _environment(own: str, base: Path) -> dict[str, str]:
-    """Return the environment of a child, whose temporary files go with its folder."""
-    # Blender takes relative paths from PWD, wherever it is.
-    here = {LEASH: "1", "PWD": str(base)}
-    environment = os.environ | here | {"TMPDIR": own, "TEMP": own, "TMP": own}
-    if path := environment.get("PYTHONPATH"):
-        # It runs in another folder.
-        there = [os.path.abspath(entry) for entry in path.split(os.pathsep)]  # noqa: PTH100
-        environment["PYTHONPATH"] = os.pathsep.join(there)
-    return environment
+                    kill_group(child)

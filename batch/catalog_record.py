@@ -16,17 +16,29 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import OutputError, WeightwalkError
+from ..core.location import Location, Url, is_url
 from ..core.readers import open_checkpoint
-from ..core.readers.describe import checkpoint_name
+from ..core.readers.datafile import DataFile, Place, open_file
+from ..core.readers.describe import location_name
 from ..version import VERSION
-from .jobs import Job
+from .jobs import Job, located
+
+if TYPE_CHECKING:
+    from ..core.readers.remote import RemotePath
 
 JOB = "job.json"
 REPORT = "report.json"
 LEFT_OVER = ".weightwalk-*"
+# Files beside a checkpoint's tensors that say what these are.
+BESIDE = (
+    "config.json", "quantize_config.json", "quant_config.json", "adapter_config.json",
+    "trainer_state.json", "model.safetensors.index.json", "pytorch_model.bin.index.json",
+)  # fmt: skip
+# A file, or on another machine its stamp.
+Source = Path | DataFile
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class Done:
 
 
 class Sources:
-    """Checksums of the files that jobs read, each made once in a run.
+    """Checksums of the files that jobs read, each made once in a run; of URLs their stamps.
 
     Parameters
     ----------
@@ -59,7 +71,7 @@ class Sources:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.known: dict[Path, str] = {}
+        self.known: dict[Source, str] = {}
         self.guard = threading.Lock()
 
     def key(self, job: Job) -> str:
@@ -70,21 +82,21 @@ class Sources:
         try:
             files = self._files(job)
             with self.guard:  # what two jobs read is read once
-                sums = sorted((file.name, self._sum(file)) for file in files)
-            names = [checkpoint_name(self.base / source) for source in job.sources]
+                sums = sorted((_name(file), self._sum(file)) for file in files)
+            names = [location_name(located(self.base, source)) for source in job.sources]
         except (OSError, ValueError, WeightwalkError):
             return ""  # the job itself says what is wrong
         content = json.dumps([VERSION, job.kind, job.options, names, sums])
         return hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
 
-    def _sum(self, file: Path) -> str:
+    def _sum(self, file: Source) -> str:
         if file not in self.known:
-            self.known[file] = checksum(file)
+            self.known[file] = checksum(file) if isinstance(file, Path) else _stamp(file)
         return self.known[file]
 
-    def _files(self, job: Job) -> set[Path]:
+    def _files(self, job: Job) -> set[Source]:
         if job.kind == "mesh":
-            return _files_of_model(self.base / job.sources[0])
+            return _files_of_model(located(self.base, job.sources[0]))
         targets = [self._absolute(source) for source in job.sources]
         if job.kind == "flow":
             return set().union(*map(_files_of_pattern, targets))
@@ -94,24 +106,50 @@ class Sources:
         return set().union(*(_files_of_model(step.path) for step in steps))
 
     def _absolute(self, source: str) -> str:
-        """Return a path or pattern such that only what was a pattern before is one."""
+        """Return a URL, or a path or pattern such that only what was a pattern before is one."""
+        if is_url(source):
+            return source
         exact = self.base / source
         if os.path.lexists(exact):
             return str(exact)
         return os.path.join(glob.escape(str(self.base)), source)  # noqa: PTH118 (a pattern)
 
 
-def _files_of_model(path: Path) -> set[Path]:
+def _files_of_model(where: Location) -> set[Source]:
     """Return the files that hold a checkpoint, and those beside them that say what it is."""
+    path = where if isinstance(where, Path) else _connect(where)
     with open_checkpoint(path) as checkpoint:
-        files = {tensor.file for tensor in checkpoint.values()}
-    folder = path if path.is_dir() else path.parent
-    names = ("config.json", "trainer_state.json", "model.safetensors.index.json")
-    beside = {folder / name for name in names} | ({path} if path.is_file() else set())
-    return {Path(file) for file in files} | {file for file in beside if file.is_file()}
+        held = {file for tensor in checkpoint.values() for file in tensor.sources}
+    folder: Place = path if path.is_dir() else path.parent
+    beside = [path, *(folder / name for name in BESIDE)]
+    held |= {open_file(file) for file in beside if file.is_file()}
+    return {file.path if isinstance(file.path, Path) else file for file in held}
 
 
-def _files_of_pattern(target: str) -> set[Path]:
+def _connect(url: Url) -> RemotePath:
+    from ..core.readers.remote import connect
+
+    return connect(url)
+
+
+def _name(file: Source) -> str:
+    return file.name if isinstance(file, Path) else file.path.name
+
+
+def _stamp(file: DataFile) -> str:
+    """Return what another state of a file on another machine would have otherwise.
+
+    Raises
+    ------
+    ValueError
+        Its server does not tell.
+    """
+    if "" in file.stamp:
+        raise ValueError(f"{file.path}: the server names no version")
+    return json.dumps(file.stamp)
+
+
+def _files_of_pattern(target: str) -> set[Source]:
     if Path(target).is_dir():
         return set(Path(target).glob("*.safetensors"))
     if os.path.lexists(target):

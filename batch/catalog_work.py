@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.errors import WeightwalkError
+from ..core.location import is_url
 from .catalog_children import Children
 from .catalog_record import Sources, read_done, read_report, tidy, write_done
 from .jobs import Job
+from .processes import sentence
 
 if TYPE_CHECKING:
     from .gallery import Part
 
 GOOD = (0, 3)
-SAID = "weightwalk: "
 NOT_THERE = "there is no such file or folder"
 
 
@@ -95,7 +95,7 @@ class Workshop:
 
     def _looked(self, job: Job, why: str) -> tuple[str, str]:
         """Return where a file that is not there was looked for, for the page and the terminal."""
-        if not why.endswith(NOT_THERE) or any(Path(source).is_absolute() for source in job.sources):
+        if not why.endswith(NOT_THERE) or any(map(_is_whole, job.sources)):
             return "", ""
         hint = "paths are relative to the job file"
         return f" ({hint})", f" ({hint}, in {self.base})"
@@ -132,18 +132,8 @@ def _part(job: Job, report: dict[str, Any]) -> Part:
     return Part(job.kind, job.folder, label, report)
 
 
-def sentence(status: int, said: str) -> str:
-    """Return why a command failed, out of what it said."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    ours = [line for line in lines if line.startswith(SAID)]
-    if status > 0 and ours:
-        return ours[-1].removeprefix(SAID)
-    if status < 0:
-        name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-        memory = ", as by a system that runs out of memory" if name == "SIGKILL" else ""
-        return f"it was ended by {name}{memory}"
-    last = lines[-1] if lines else "it said nothing"
-    return f"it ended with status {status}: {last}"
+def _is_whole(source: str) -> bool:
+    return is_url(source) or Path(source).is_absolute()
 
 
 def _seconds(begin: float) -> str:

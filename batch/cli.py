@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from math import inf
-from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -25,10 +24,12 @@ from . import animate, catalog, flow, probe
 from .arguments import (
     add_cut,
     add_field,
+    add_model,
     add_output,
     add_picture,
     add_selection,
     add_stl_limit,
+    add_workers,
     build_settings,
     names_in,
     render_settings,
@@ -37,6 +38,7 @@ from .catalog_children import end_with_parent
 from .telling import show_progress, size_of, tell_company, tell_files
 
 INTERRUPTED = 130
+ALONE = "This process makes all of it: --workers and --scheduler are for mesh."
 
 
 def console() -> NoReturn:
@@ -131,13 +133,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"weightwalk {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     inspect = commands.add_parser("inspect", help="list the tensors of a model")
-    inspect.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file or folder")
+    add_model(inspect)
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=_inspect)
     mesh = commands.add_parser("mesh", help="turn tensors into meshes, a scene and pictures")
     _add_mesh_arguments(mesh)
     mesh.set_defaults(run=_mesh, check=_settings)
-    film = commands.add_parser("animate", help="turn a training run into an animation")
+    about = "turn a training run into an animation"
+    film = commands.add_parser("animate", help=about, description=f"{about.capitalize()}. {ALONE}")
     animate.add_arguments(film)
     film.set_defaults(run=animate.run, check=animate.settings_of)
     picture = commands.add_parser("flow", help="draw what the layers of a model put out")
@@ -146,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     asking = commands.add_parser("probe", help="ask a model what its layers put out, and draw it")
     probe.add_arguments(asking)
     asking.set_defaults(run=probe.run)
+    # Started by `mesh --workers`; without help it is not listed.
+    commands.add_parser("worker").set_defaults(run=_worker)
     many = commands.add_parser("catalog", help="make files and a web page of many models")
     catalog.add_arguments(many)
     many.set_defaults(run=catalog.run, mesh=mesh, animate=film)
@@ -155,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file or folder")
+    add_model(parser)
     parser.add_argument(
         "--export",
         default="stl,glb",
@@ -168,6 +173,7 @@ def _add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
     add_field(parser)
     add_cut(parser)
     add_picture(parser, "the picture", 1600, 900)
+    add_workers(parser)
 
 
 def _settings(chosen: argparse.Namespace) -> tuple[s.Settings, s.OutputSettings]:
@@ -186,11 +192,18 @@ def _settings(chosen: argparse.Namespace) -> tuple[s.Settings, s.OutputSettings]
     return settings, output
 
 
+def _worker(chosen: argparse.Namespace) -> int:
+    from .worker import run
+
+    return run(chosen)
+
+
 def _mesh(chosen: argparse.Namespace) -> int:
     from .. import pipeline
+    from .hiring import hiring
 
     settings, output = _settings(chosen)
-    result = pipeline.run(settings, output, show_progress())
+    result = pipeline.run(settings, output, show_progress(), hiring(chosen))
     model = result.model
     faces = sum(len(e.part.faces) for e in model.exhibits)
     count = len(model.exhibits)
@@ -208,6 +221,8 @@ def _inspect(chosen: argparse.Namespace) -> int:
                 "name": t.name,
                 "shape": list(t.shape),
                 "dtype": t.dtype,
+                "bits": t.packing.bits if t.packing else None,
+                "group": t.packing.group if t.packing else None,
                 "bytes": t.nbytes,
                 "layer": t.layer,
                 "role": t.role,
@@ -219,12 +234,15 @@ def _inspect(chosen: argparse.Namespace) -> int:
             return 0
         total = sum(t["bytes"] for t in tensors)
         print(f"{printable(checkpoint.name)}: {len(tensors)} tensors, {size_of(total)}")
-        for t, tensor in zip(tensors, checkpoint.values(), strict=True):
+        packings = [str(tensor.packing or "") for tensor in checkpoint.values()]
+        wide = max(map(len, packings), default=0)  # no column where nothing is packed
+        for t, tensor, packing in zip(tensors, checkpoint.values(), packings, strict=True):
             shape = "×".join(map(str, t["shape"])) or "scalar"
             layer = "" if t["layer"] is None else f"layer {t['layer']}"
             reason = f"  ({tensor.reason})" if tensor.reason else ""
             print(
                 f"  {layer:>9}  {t['role']:<18} {t['dtype']:<8} {shape:>14}  "
-                f"{size_of(t['bytes']):>9}  {printable(t['name'])}{reason}"
+                f"{size_of(t['bytes']):>9}  {packing:<{wide}}{'  ' * (wide > 0)}"
+                f"{printable(t['name'])}{reason}"
             )
     return 0

@@ -15,6 +15,9 @@ DECIDED = {
     "glb-compression": "it is quantize, which the page's viewer reads without a decoder",
     "follow": "a catalog ends",
     "dataset": "a page has no use for it",
+    "workers": "a catalog makes several parts at once by --jobs",
+    "scheduler": "a catalog makes its parts on this machine",
+    "shared": "it goes with workers and scheduler",
     "debug": "it is an option of the command line",
     "help": "it is an option of the command line",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..core.errors import SettingsError
-from ..core.readers.describe import checkpoint_name
+from ..core.location import Location, cached_model, is_hub_name, is_url, location
+from ..core.readers.describe import location_name
 from .job_options import Options
 from .toml_lines import Toml
 
@@ -39,7 +41,7 @@ class Job:
     slug, part : str
         Names of the model's folder and, in it, of the part's.
     sources : tuple of str
-        Files, folders or patterns as they are in the job file; relative to its folder.
+        Files, folders, patterns or URLs as they are in the job file; relative to its folder.
     options : tuple of str
         Words of the command line, without sources and folder.
     label : str
@@ -326,9 +328,20 @@ def _paths(key: str, value: Any) -> tuple[str, ...]:
 def _name_of(base: Path, source: str) -> str:
     """Return what a checkpoint is called, also where it cannot be looked at."""
     try:
-        return checkpoint_name(base / source)
+        return location_name(located(base, source))
     except OSError:
         return Path(source).name
+
+
+def located(base: Path, source: str) -> Location:
+    """Return where a model of a job file is: `base` is the file's folder."""
+    if is_url(source):
+        return location(source)
+    beside = base / source
+    if os.path.lexists(beside):
+        return location(beside)
+    found = cached_model(source) if is_hub_name(source) else None
+    return found or beside
 
 
 def _check_text(key: str, value: Any) -> None:

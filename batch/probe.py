@@ -10,7 +10,7 @@ from typing import get_args
 from ..core.errors import SettingsError
 from ..core.flow import settings as f
 from ..core.text import printable
-from .arguments import names_in
+from .arguments import names_in, on_disk
 from .flow import add_drawing, drawing_of, tell_drawn
 from .telling import show_progress
 
@@ -20,7 +20,7 @@ PARTS = ("attention", "mlp", "router")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add all that the command takes."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL",
+        "model", type=on_disk, metavar="MODEL",
         help="a model's folder, a GGUF file, or a probe file that is there already",
     )  # fmt: skip
     add = parser.add_argument_group("what the model is given").add_argument
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the list of layers in the model, such as encoder.layer (default: found)",
     )  # fmt: skip
     add(
-        "--against", type=Path, metavar="MODEL",
+        "--against", type=on_disk, metavar="MODEL",
         help="the base model, an earlier checkpoint or a probe file to compare with",
     )  # fmt: skip
     add = parser.add_argument_group("how the model is loaded").add_argument

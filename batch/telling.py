@@ -44,15 +44,17 @@ def size_of(count: float) -> str:
 def show_progress() -> Callable[[Progress], None]:
     """Return what shows progress on stderr: one line that changes, or a line for each tenth."""
     live = sys.stderr.isatty()
-    last = ""
+    last: dict[str, str] = {}
 
     def show(progress: Progress) -> None:
-        nonlocal last
         if progress.stage in {"open", "imports", "series"}:
             return  # done in a moment, and a bad model is to be said in one line
         if live:
             percent = 100 * progress.done // max(progress.total, 1)
             line = f"{progress.stage} {percent} %  {progress.what}"
+            if progress.stage == "fetch":
+                told = f"{size_of(progress.done)} of {size_of(progress.total)}"
+                line = f"fetch {percent} %  {told}  {progress.what}"
             if progress.stage == "waiting":
                 line = progress.what
             print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
@@ -60,15 +62,15 @@ def show_progress() -> Callable[[Progress], None]:
                 print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             return
         if progress.stage == "waiting":
-            if progress.what != last:
-                print(progress.what, file=sys.stderr, flush=True)
-            last = progress.what
-            return
-        tenth = 10 * progress.done // max(progress.total, 1)
-        step = progress.what if progress.stage == "files" else f"{10 * tenth} %"
-        line = f"{progress.stage}: {step}"
-        if line != last:
+            line = progress.what
+        elif progress.stage == "fetch":  # a line for each tensor, between those of other stages
+            line = f"fetch: {size_of(progress.total)}  {progress.what}"
+        else:
+            tenth = 10 * progress.done // max(progress.total, 1)
+            step = progress.what if progress.stage == "files" else f"{10 * tenth} %"
+            line = f"{progress.stage}: {step}"
+        if line != last.get(progress.stage):
             print(line, file=sys.stderr, flush=True)
-        last = line
+        last[progress.stage] = line
 
     return show

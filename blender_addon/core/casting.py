@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CheckpointError, EmptyFieldError
-from .fields import Field, Plan
+from .fields import Field, Plan, tensors_of
 from .locking import Cutter, Held, Units, compose, pool_and_keep
 from .marching import NOTHING
-from .model import Bar, Progress, work_of
+from .model import Bar, Progress, fetched
 from .notes import Notes, Show
 from .plans import Skip
 from .settings import AnimationSettings, SurfaceSettings
@@ -22,6 +22,7 @@ from .stages import Stages, Ticks
 from .store import Store
 from .surfaces import Surface, extract_steps
 from .tracks import Take, key_of
+from .units import work_of
 
 Float32 = npt.NDArray[np.float32]
 
@@ -149,6 +150,7 @@ class Casting:
         shows: dict[str, list[Show]] = {}
         for plan in plans:
             yield bar.at(plan.name)
+            yield from fetched(tensors_of([plan]), self.stages, plan.name)
             held = yield from bar.follow("fields", self._pooled(plan), plan.name)
             yield from bar.follow("fields", self.units.add([plan], [held]), plan.name)
             shows[plan.name] = [Show(-1, plan, held)]
@@ -171,6 +173,7 @@ class Casting:
                 for name, plan in made.plans.items():
                     what = f"{made.step.label}: {name}"
                     yield bar.at(what)
+                    yield from fetched(tensors_of([plan]), self.stages, what)
                     held[name] = yield from bar.follow("fields", self._pooled(plan), what)
                 adding = self.units.add(made.plans.values(), held.values())
                 yield from bar.follow("fields", adding, made.step.label)

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import EmptyFieldError, SettingsError
+from .fetching import ready
 from .pooling import Int64, Moments, Pooled, measure, pool_steps
 from .readers import printable
 from .settings import FieldKind, FieldSettings
@@ -266,6 +267,13 @@ def build_steps(
 ) -> Ticks[Field]:
     """Do what `build` does, a step at a time."""
     pooled = yield from pool_parts(plan, settings)
+    return (yield from field_steps(plan, settings, pooled, shared_sigma))
+
+
+def field_steps(
+    plan: Plan, settings: FieldSettings, pooled: Sequence[Pooled], shared_sigma: float | None
+) -> Ticks[Field]:
+    """Do what `build` does once the tensors are pooled, a step at a time."""
     reasons = [why_empty(part, grid) for part, grid in zip(plan.parts, pooled, strict=True)]
     if all(reasons):
         raise EmptyFieldError("; ".join(dict.fromkeys(reasons)))
@@ -280,9 +288,15 @@ def build_steps(
 def pool_parts(plan: Plan, settings: FieldSettings) -> Ticks[list[Pooled]]:
     """Read and pool the tensors of a plan, in the order of its parts."""
     pooled: list[Pooled] = []
-    for p in plan.parts:
-        pooled += [(yield from pool_steps(p.tensor, p.row_edges, p.col_edges, settings.pool))]
+    for part in plan.parts:
+        pooled += [(yield from pool_part(part, settings))]
     return pooled
+
+
+def pool_part(part: Part, settings: FieldSettings) -> Ticks[Pooled]:
+    """Read and pool one tensor of a plan."""
+    yield from ready(part.tensor)
+    return (yield from pool_steps(part.tensor, part.row_edges, part.col_edges, settings.pool))
 
 
 def compose_steps(
@@ -375,7 +389,18 @@ def shared_sigma(plans: Iterable[Plan]) -> Ticks[float | None]:
     """
     total = Moments()
     for tensor in tensors_of(plans):
-        total += yield from measure(tensor)
+        total += yield from measure_tensor(tensor)
+    return sigma_of_all(total)
+
+
+def measure_tensor(tensor: Tensor) -> Ticks[Moments]:
+    """Return the moments of a tensor, wherever it is."""
+    yield from ready(tensor)
+    return (yield from measure(tensor))
+
+
+def sigma_of_all(total: Moments) -> float | None:
+    """Return the one σ of tensors with these moments in all; see `shared_sigma`."""
     if not math.isfinite(total.sigma):
         raise SettingsError("sigma: one for all tensors is beyond double precision; use 'tensor'")
     return total.sigma or None

@@ -8,12 +8,13 @@ enough to need one or two more builds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from .budget import AIM
+from .crew import Crew
 from .errors import SettingsError
-from .model import Model, Progress, steps
+from .model import Model, Progress, Steps, steps
 from .settings import MIN_FACES, Settings
 from .stages import Stages
 from .writers.stl import size_of_stl
@@ -24,7 +25,9 @@ ENOUGH = 0.95
 TRIES = 5
 
 
-def fitted_steps(settings: Settings, limit: int | None = None) -> Generator[Progress, None, Model]:
+def fitted_steps(
+    settings: Settings, limit: int | None = None, crew: Crew | None = None
+) -> Generator[Progress, None, Model]:
     """Do what `core.model.steps` does, with a lower face budget where an STL would be too large.
 
     Parameters
@@ -32,6 +35,8 @@ def fitted_steps(settings: Settings, limit: int | None = None) -> Generator[Prog
     settings : Settings
     limit : int or None
         Largest size of the STL in bytes.
+    crew : Crew or None
+        As for `core.model.steps`.
 
     Returns
     -------
@@ -43,7 +48,7 @@ def fitted_steps(settings: Settings, limit: int | None = None) -> Generator[Prog
     SettingsError
         The surfaces were not asked for by a budget, or no budget is small enough.
     """
-    model = yield from steps(settings)
+    model = yield from steps(settings, crew)
     size = size_of_stl(faces_of(model))
     if limit is None or size <= limit:
         return model
@@ -58,7 +63,12 @@ def fitted_steps(settings: Settings, limit: int | None = None) -> Generator[Prog
     counts = _by_field(model)
     spent = model.stages
     del model  # it may be larger than all that follows
-    best = yield from _search(settings, counts, asked, limit, spent)
+
+    def build(budget: int) -> Steps:
+        surface = replace(settings.surface, faces=budget)
+        return steps(replace(settings, surface=surface), crew)
+
+    best = yield from _search(build, counts, asked, limit=limit, spent=spent)
     _add(best.stages, spent)
     used = best.settings.surface.faces
     best.notes.append(
@@ -69,7 +79,7 @@ def fitted_steps(settings: Settings, limit: int | None = None) -> Generator[Prog
 
 
 def _search(
-    settings: Settings, counts: Sequence[int], asked: int, limit: int, spent: Stages
+    build: Callable[[int], Steps], counts: Sequence[int], asked: int, *, limit: int, spent: Stages
 ) -> Generator[Progress, None, Model]:
     """Build with budgets below the one asked for, until one is about the largest that fits."""
     most = (limit - size_of_stl(0)) // (size_of_stl(1) - size_of_stl(0))
@@ -79,7 +89,7 @@ def _search(
         budget = min(max(_budget_for(aim, counts), fits + 1), fails - 1)
         if budget < MIN_FACES:
             break
-        model = yield from steps(replace(settings, surface=replace(settings.surface, faces=budget)))
+        model = yield from build(budget)
         faces = faces_of(model)
         if faces > most:
             fails = budget

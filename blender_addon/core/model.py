@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
-from math import prod
 from typing import TypeVar
 
 from .color import ColorScale
+from .crew import Crew, Foreman
 from .errors import EmptyFieldError, WeightwalkError
 from .exhibit import Exhibit, color_scale, place_steps
-from .fields import SLAB_PLANES, Plan, build_steps, shared_sigma, tensors_of
+from .fetching import bytes_of, fetch, missing, opened
+from .fields import Plan, build_steps, shared_sigma, tensors_of
 from .layout import Layout, corridor
 from .plans import Skip, make_plans, select
-from .readers import Checkpoint, Tensor, open_checkpoint, printable
+from .readers import Checkpoint, Tensor, printable
+from .results import Made
 from .settings import Settings
 from .stages import Stages, Ticks
 from .surfaces import Surface, extract_steps
+from .units import work_of
 
 T = TypeVar("T")
-
-# What to search and cut a voxel costs: so many entries can be read meanwhile.
-ENTRIES_PER_VOXEL = 20
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,14 @@ class Model:
 Steps = Generator[Progress, None, Model]
 
 
-def steps(settings: Settings) -> Steps:
+def steps(settings: Settings, crew: Crew | None = None) -> Steps:
     """Build the surfaces one field at a time, in steps of a few milliseconds.
+
+    Parameters
+    ----------
+    settings : Settings
+    crew : Crew or None
+        Who makes the fields, several at a time; None makes them here. What comes of it is the same.
 
     Yields
     ------
@@ -103,9 +109,9 @@ def steps(settings: Settings) -> Steps:
         No field gives a surface.
     """
     stages = Stages()
-    yield Progress("open", 0, 1, printable(settings.model.name))
-    with stages.time("open"):
-        checkpoint = open_checkpoint(settings.model)
+    bar, what = Bar(stages, "open", 1), settings.model.name
+    yield bar.at(what)
+    checkpoint = yield from bar.follow("open", opened(settings.model), what)
     with checkpoint:
         yield Progress("open", 0, 1, printable(checkpoint.name))
         tensors, skips = select(checkpoint, settings.selection)
@@ -114,8 +120,12 @@ def steps(settings: Settings) -> Steps:
         skips += unfit
         chosen = settings.selection.patterns or settings.selection.names
         left_out = [] if chosen else unplanned(checkpoint, tensors, plans)
-        yield from imports(stages)
-        surfaces, empty, notes = yield from _surfaces(plans, settings, stages)
+        if crew is None:
+            made = yield from _made_here(plans, settings, stages)
+        else:
+            made = yield from _made_by(Foreman(crew, checkpoint, settings), plans, stages)
+        surfaces, empty, notes = _looked_through(plans, made)
+        notes += crew.notes if crew else []
     skips += empty
     if not surfaces:
         first = f"{printable(skips[0].name)} {skips[0].reason}"
@@ -150,6 +160,28 @@ class Bar:
                     return result
             yield self.at(what)
 
+    def watch(self, stage: str, work: Ticks[T], crew: Crew) -> Generator[Progress, None, T]:
+        """Do what `follow` does with work of others, who say themselves what is going on."""
+        while True:
+            with self.stages.time(stage):
+                try:
+                    self.done += next(work)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+            now = self.at(crew.doing)
+            yield replace(now, stage="waiting") if crew.waits else now
+
+
+def fetched(
+    tensors: Iterable[Tensor], stages: Stages, what: str
+) -> Generator[Progress, None, None]:
+    """Fetch what is missing of tensors on other machines; the progress counts bytes."""
+    if blocks := missing(tensors):
+        total = bytes_of(blocks)
+        stages.add("fetch", total)
+        yield from Bar(stages, "fetch", total).follow("fetch", fetch(blocks), what)
+
 
 def imports(stages: Stages) -> Generator[Progress, None, None]:
     """Import what the stages to come need, so that these tell the time of the work.
@@ -164,44 +196,76 @@ def imports(stages: Stages) -> Generator[Progress, None, None]:
             import_module(name)
 
 
-def _surfaces(
+def _made_here(
     plans: list[Plan], settings: Settings, stages: Stages
-) -> Generator[Progress, None, tuple[list[Surface], list[Skip], list[str]]]:
-    surfaces: list[Surface] = []
-    skips: list[Skip] = []
-    notes: list[str] = []
+) -> Generator[Progress, None, list[Made]]:
+    yield from imports(stages)
+    made: list[Made] = []
     sigma = None
     if settings.field.sigma == "all":
-        entries = sum(tensor.size for tensor in tensors_of(plans))
-        bar = Bar(stages, "measure σ", entries)
+        yield from fetched(tensors_of(plans), stages, "all tensors")
+        bar = Bar(stages, "measure σ", _entries(plans))
         sigma = yield from bar.follow("measure", shared_sigma(plans), "all tensors")
     bar, end = Bar(stages, "surfaces", sum(map(work_of, plans))), 0
     for plan in plans:
         yield bar.at(plan.name)
+        yield from fetched(tensors_of([plan]), stages, plan.name)
         try:
             stages.add("fields", sum(part.tensor.nbytes for part in plan.parts))
             reading = build_steps(plan, settings.field, sigma)
             field = yield from bar.follow("fields", reading, plan.name)
             cutting = extract_steps(field, settings.surface)
-            made = yield from bar.follow("surfaces", cutting, plan.name)
-            stages.add("surfaces", sum(s.mesh.vertices.nbytes + s.mesh.faces.nbytes for s in made))
+            cut = yield from bar.follow("surfaces", cutting, plan.name)
         except EmptyFieldError as error:
-            skips.append(Skip(plan.name, str(error)))
+            made.append(Made((), str(error)))
         else:
-            surfaces += made
-            notes += field.info.notes
-            if field.info.nan or field.info.inf:
-                name = printable(plan.name)
-                notes.append(f"{name}: {field.info.nan} NaN and {field.info.inf} infinite entries")
+            stages.add("surfaces", _held(cut))
+            made.append(Made(tuple(cut)))
         end += work_of(plan)
         bar.done = end
+    return made
+
+
+def _made_by(
+    foreman: Foreman, plans: list[Plan], stages: Stages
+) -> Generator[Progress, None, list[Made]]:
+    """Have the fields made by a crew; what it takes here is to wait, and to read the files."""
+    sigma = None
+    if foreman.settings.field.sigma == "all":
+        bar = Bar(stages, "measure σ", _entries(plans))
+        sigma = yield from bar.watch("workers", foreman.sigma(plans), foreman.crew)
+    bar = Bar(stages, "surfaces", sum(map(work_of, plans)))
+    made = yield from bar.watch("workers", foreman.surfaces(plans, sigma), foreman.crew)
+    stages.add("workers", sum(_held(one.surfaces) for one in made))
+    return made
+
+
+def _entries(plans: list[Plan]) -> int:
+    return sum(tensor.size for tensor in tensors_of(plans))
+
+
+def _held(surfaces: Sequence[Surface]) -> int:
+    return sum(s.mesh.vertices.nbytes + s.mesh.faces.nbytes for s in surfaces)
+
+
+def _looked_through(
+    plans: list[Plan], made: list[Made]
+) -> tuple[list[Surface], list[Skip], list[str]]:
+    """Return all surfaces, in the order of the plans, and what there is to say of the fields."""
+    surfaces: list[Surface] = []
+    skips: list[Skip] = []
+    notes: list[str] = []
+    for plan, one in zip(plans, made, strict=True):
+        if not one.surfaces:
+            skips.append(Skip(plan.name, one.reason))
+            continue
+        surfaces += one.surfaces
+        field = one.surfaces[0].field
+        notes += field.notes
+        if field.nan or field.inf:
+            name = printable(plan.name)
+            notes.append(f"{name}: {field.nan} NaN and {field.inf} infinite entries")
     return surfaces, skips, notes
-
-
-def work_of(plan: Plan) -> int:
-    """Return how long a plan takes, in the time that it takes to read an entry."""
-    voxels = prod(plan.shape) * (SLAB_PLANES if plan.kind == "slab" else 1)
-    return sum(part.entries for part in plan.parts) + ENTRIES_PER_VOXEL * voxels
 
 
 def _place(
@@ -231,7 +295,7 @@ def unplanned(checkpoint: Checkpoint, chosen: list[Tensor], plans: list[Plan]) -
     if integers:
         name = printable(integers[0])
         notes.append(f"{len(integers)} of integers, such as {name}: shown when named exactly")
-    planned = {part.tensor.name for plan in plans for part in plan.parts}
+    planned = {part.tensor.held_by[0] for plan in plans for part in plan.parts}
     unfit = [t.name for t in chosen if t.name not in planned and 0 not in t.shape]
     if unfit:
         kind = plans[0].kind
