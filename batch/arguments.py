@@ -22,7 +22,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         type=location,
         metavar="MODEL",
         help="a file or folder, the name of a model in the Hugging Face cache (org/name), or a URL "
-        "(https://…, hf://org/name; others take weightwalk[remote])",
+        "(https://…, hf://org/name; others take weightwalk[remote]), of which what is needed is "
+        "fetched and kept in WEIGHTWALK_CACHE (default: ~/.cache/weightwalk/blocks, 4 GB at most)",
     )
 
 

@@ -26,7 +26,11 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
     Parameters
     ----------
     path : str or path-like
-        A ``.safetensors`` file, an index of shards, or a folder with either.
+        A file of weights (safetensors, GGUF, PyTorch, ``.npz``, ``.npy``, ONNX), an index of
+        shards, or a folder with either; the name of a model in the Hugging Face cache,
+        ``"org/name"``; or a URL: ``"https://…"``, ``"hf://org/name"``, and with
+        ``weightwalk[remote]`` whatever fsspec knows. Of a URL only the bytes that are asked for
+        are fetched, and kept in a cache of at most 4 GB.
 
     Returns
     -------
@@ -39,6 +43,8 @@ def open(path: str | os.PathLike[str]) -> Checkpoint:
     ------
     CheckpointError
         There is no checkpoint there, or it is damaged.
+    MissingDependencyError
+        The format, or the kind of URL, needs a package that is not installed.
     """
     from .core.readers import open_checkpoint
 

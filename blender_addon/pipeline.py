@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .core.crew import Hiring, nobody
 from .core.errors import MissingDependencyError, WeightwalkError
 from .core.fitting import fitted_steps
 from .core.legend import captions
@@ -58,7 +59,9 @@ def drain(work: Generator[Progress, None, T], show: Show | None = None) -> T:
             show(progress)
 
 
-def run(settings: Settings, output: OutputSettings, show: Show | None = None) -> Result:
+def run(
+    settings: Settings, output: OutputSettings, show: Show | None = None, hire: Hiring = nobody
+) -> Result:
     """Build the surfaces of a model and write them.
 
     Parameters
@@ -67,6 +70,8 @@ def run(settings: Settings, output: OutputSettings, show: Show | None = None) ->
     output : OutputSettings
     show : callable or None
         Called with the progress before each step.
+    hire : callable
+        Gives who makes the surfaces; nobody leaves that to this process.
 
     Returns
     -------
@@ -77,14 +82,17 @@ def run(settings: Settings, output: OutputSettings, show: Show | None = None) ->
     WeightwalkError
         With a message fit to show; nothing is left behind then.
     """
-    return drain(run_steps(settings, output), show)
+    return drain(run_steps(settings, output, hire), show)
 
 
-def run_steps(settings: Settings, output: OutputSettings) -> Generator[Progress, None, Result]:
+def run_steps(
+    settings: Settings, output: OutputSettings, hire: Hiring = nobody
+) -> Generator[Progress, None, Result]:
     """Do what `run` does, a step at a time."""
     _check(output)
     with staging_in(output.directory) as staging:
-        model = yield from fitted_steps(settings, output.stl_limit)
+        with hire(staging) as crew:
+            model = yield from fitted_steps(settings, output.stl_limit, crew)
         parts = [exhibit.part for exhibit in model.exhibits]
         contents = Contents(model.name, captions(model), parts, model.stages)
         files, versions = yield from write(contents, output, staging, _Built(model, output))

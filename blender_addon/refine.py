@@ -10,12 +10,12 @@ import numpy as np
 
 from .core.exhibit import Exhibit, place_steps
 from .core.fields import Plan, build_steps
-from .core.inspect import matrix_of, refine_plan
+from .core.inspect import refine_plan
 from .core.layout import Layout
-from .core.model import Progress
+from .core.model import Progress, fetched
 from .core.readers import printable
 from .core.settings import SurfaceSettings
-from .core.stages import told
+from .core.stages import Stages, told
 from .core.surfaces import Surface, extract_steps
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def refine_steps(
     from .scene.detail import detail_placement, rectangle_corners, stand_steps, standing
 
     tensor = plan.cell(plane, 0, 0)[0]
-    fine = refine_plan(tensor, *rectangle, matrix_of(plan, plane))
+    fine = refine_plan(tensor, *rectangle)
     # No objects are held from one step to the next: a person may remove them meanwhile.
     names = [thing.name for thing in surfaces]
     made = yield from _cut(fine, record, shared_sigma(surfaces[0], record))
@@ -97,6 +97,7 @@ def _cut(
     # A budget for a volume would be too much for a plate.
     cut = settings.surface if settings.field.kind == "slab" else SurfaceSettings()
     now = Progress("surfaces", 0, 1, printable(fine.name))
+    yield from fetched([part.tensor for part in fine.parts], Stages(), fine.name)
     field = yield from told(build_steps(fine, options, shared), now)
     return (yield from told(extract_steps(field, cut), now))
 

@@ -61,6 +61,13 @@ def probing_verdicts(found):
     return rows
 
 
+def workers_verdicts(found):
+    """Return rows as `verdicts` does."""
+    ratio, all_of_it = found["ratio"], found["whole ratio"]
+    text = f"{ratio:.2f}x ({all_of_it:.2f}x whole)"
+    return [("one / two workers, to surfaces", text, ">= 1.7x", ratio >= 1.7)]
+
+
 def viewer_verdicts(rounds):
     """Return rows as `verdicts` does."""
     ratio = statistics.median(one["ours"] / one["model-viewer"] for one in rounds)

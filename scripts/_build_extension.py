@@ -33,8 +33,12 @@ PYTHONS = ["cp311", "cp313"]
 # numpy comes with Blender, and the wheels must fit the one that is there: 1.26 in Blender 4.5.
 NUMPY = {"cp311": "numpy<2"}
 NUMPY_ELSEWHERE = "numpy>=2.2,<3"
-# scikit-image asks for the last three, but what Weightwalk uses of it imports none of them.
-LEFT_OUT = {"numpy", "networkx", "imageio", "tifffile"}
+# scikit-image asks for networkx and the next two, gguf for tqdm and requests, which asks for what
+# follows; but what Weightwalk uses of the two imports none of them.
+LEFT_OUT = {
+    *("numpy", "networkx", "imageio", "tifffile"),
+    *("tqdm", "colorama", "requests", "certifi", "charset-normalizer", "idna", "urllib3"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,7 +116,8 @@ def download_wheels(
 ) -> list[str]:
     """Download the wheels for one platform into `folder` and return their names, sorted."""
     folder.mkdir()
-    needed = [d for d in PROJECT["dependencies"] if wheel_name(d) != "numpy"]
+    all_needed = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["gguf"]
+    needed = [d for d in all_needed if wheel_name(d) != "numpy"]
     for python in pythons:
         # A wheel that serves every Python is in the zip once: all take the first one's choice.
         names = [wheel.name for wheel in folder.iterdir()]

@@ -82,6 +82,7 @@ def main_python(every: bool) -> list[str]:
     """Run all tests."""
     python = ROOT / ".venv" / "bin" / "python"
     run(python, ROOT / "scripts" / "_model.py")
+    run(python, ROOT / "scripts" / "_model.py", "--smollm2")
     if shutil.which("npm"):
         lock, there = (ROOT / "tests" / p for p in ("package-lock.json", "node_modules/.made"))
         if not there.exists() or there.read_text() != lock.read_text():
@@ -93,7 +94,12 @@ def main_python(every: bool) -> list[str]:
 def other_python(every: bool) -> list[str]:
     """Run what depends on Blender's or Python's version in the other supported one."""
     python = venv(f".venv-{OTHER}", OTHER, "blender,test")
-    return pytest(python, every, "-m", "not (node or blender or probe or container)")
+    without = "node or blender or probe or cluster or container or fuzz"
+    return pytest(python, every, "-m", f"not ({without})")
+
+
+# What runs without Blender and torch; a minute of fuzzing is enough in one part.
+CORE = ("tests/core", "tests/hostile", "-m", "not (bpy or node or probe or cluster or fuzz)")
 
 
 def lowest_versions(every: bool) -> list[str]:
@@ -101,7 +107,7 @@ def lowest_versions(every: bool) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = [d.split(",")[0].replace(">=", "==") for d in project["dependencies"]]
     python = venv(".venv-lowest", "3.11", "test", *pins)
-    return pytest(python, every, "tests/core", "-m", "not (bpy or node or probe)")
+    return pytest(python, every, *CORE)
 
 
 def no_blender(every: bool) -> list[str]:
@@ -113,7 +119,7 @@ def no_blender(every: bool) -> list[str]:
             continue
         model = ROOT / "models" / "all-MiniLM-L6-v2"
         run(python, "-m", "weightwalk", "inspect", model, shown=False)
-        return pytest(python, every, "tests/core", "-m", "not (bpy or node or probe)")
+        return pytest(python, every, *CORE)
     raise NotRun("no Python 3.14 or 3.12 that can make virtual environments")
 
 
@@ -166,7 +172,8 @@ def main() -> int:
         outcomes = [outcome(chosen.part, chosen.all)]
     else:
         # On Linux torch brings gigabytes of CUDA, so it comes only with --all.
-        venv(".venv", VERSION, "blender,test" + ",probe" * (chosen.all and VERSION == "3.11"))
+        probe = ",probe" * (chosen.all and VERSION == "3.11")
+        venv(".venv", VERSION, "blender,test,cluster" + probe)
         outcomes = []
         for name in ALONE:
             print(f"\n== {name}", flush=True)

@@ -19,6 +19,7 @@ from .programs import chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "all-MiniLM-L6-v2"
+SMOLLM2 = ROOT / "models" / "SmolLM2-135M-Instruct" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # Read by Blender once, at the first `import bpy`: keeps a person's own settings and add-ons out.
 for name in [name for name in os.environ if name.startswith("BLENDER_USER_")]:
@@ -73,10 +74,15 @@ def _model() -> str:
     return "" if there else "models/all-MiniLM-L6-v2 is not there (scripts/demo fetches it)"
 
 
+def _smollm2() -> str:
+    how = "scripts/_model.py --smollm2 fetches it"
+    return "" if SMOLLM2.exists() else f"models/SmolLM2-135M-Instruct is not there ({how})"
+
+
 def _probe() -> str:
     how = "scripts/test --all installs it, with Python 3.11"
     return next(
-        filter(None, (_module(m, how) for m in ("torch", "transformers", "accelerate"))), ""
+        filter(None, (_module(m, how) for m in ("torch", "transformers", "accelerate", "peft"))), ""
     )
 
 
@@ -89,7 +95,9 @@ NEEDS: dict[str, Callable[[], str]] = {
     "window": _window,
     "container": _container,
     "model": _model,
+    "smollm2": _smollm2,
     "probe": _probe,
+    "cluster": lambda: _module("distributed", "pip install '.[cluster]'"),
 }
 
 
@@ -110,6 +118,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def model_folder() -> Path:
     """Return the folder of all-MiniLM-L6-v2; for tests marked `model`."""
     return MODEL
+
+
+@pytest.fixture(scope="session")
+def smollm2_file() -> Path:
+    """Return the GGUF file of SmolLM2-135M-Instruct; for tests marked `smollm2`."""
+    return SMOLLM2
 
 
 @pytest.fixture(scope="session")

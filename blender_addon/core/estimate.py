@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .fetching import is_far
 from .fields import Plan
 from .settings import FieldSettings, Settings
 
@@ -60,6 +61,8 @@ class Estimate:
         On a machine like the one where it was measured.
     bytes_read : int
         From the model's files.
+    bytes_far : int
+        Of the tensors that are on another machine, of which some may have been fetched before.
     memory : int
         Bytes that the process grows by.
     """
@@ -70,6 +73,7 @@ class Estimate:
     seconds: float
     bytes_read: int
     memory: int
+    bytes_far: int = 0
 
     def sentence(self) -> str:
         """Return one line for the panel."""
@@ -86,7 +90,8 @@ class Estimate:
             if self.seconds >= 1.5 * unit:
                 time = f"{self.seconds / unit:.0f} {word}"
                 break
-        return f"{what} → {faces} faces · about {time} · {size_text(self.memory)}"
+        far = f", and to fetch up to {size_text(self.bytes_far)}" if self.bytes_far else ""
+        return f"{what} → {faces} faces · about {time}{far} · {size_text(self.memory)}"
 
 
 def _count(number: int, what: str) -> str:
@@ -115,11 +120,14 @@ def estimate(plans: Sequence[Plan], settings: Settings) -> Estimate:
     """
     faces_of = cache(lambda shape, entries: _faces(shape, entries, settings))
     tensors: dict[str, int] = {}
+    far: dict[str, int] = {}
     faces = entries = volume = slab = largest = read = 0
     for plan in plans:
         shape, held = plan.shape, 0
         for part in plan.parts:
             tensors[part.tensor.name] = part.tensor.nbytes
+            if is_far(part.tensor):
+                far[part.tensor.name] = part.tensor.nbytes
             held += part.entries
             read += part.tensor.nbytes
         cells = shape[0] * shape[1] * shape[2]
@@ -136,7 +144,7 @@ def estimate(plans: Sequence[Plan], settings: Settings) -> Estimate:
     seconds = SECONDS + SECONDS_A_FIELD * len(plans) + SECONDS_AN_ENTRY * entries
     seconds += SECONDS_A_SLAB_CELL * slab + SECONDS_A_VOLUME_CELL * volume + SECONDS_A_FACE * faces
     memory = faces * BYTES_A_FACE + largest
-    return Estimate(len(plans), len(tensors), faces, seconds, read, memory)
+    return Estimate(len(plans), len(tensors), faces, seconds, read, memory, sum(far.values()))
 
 
 def _faces(shape: tuple[int, int, int], entries: int, settings: Settings) -> int:

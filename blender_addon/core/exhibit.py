@@ -118,6 +118,7 @@ def plan_provenance(plan: Plan, settings: FieldSettings, model: str) -> dict[str
         "tensor": ", ".join(dict.fromkeys(t.name for t in tensors)),
         "shape": "x".join(map(str, tensors[0].shape)),
         "dtype": ", ".join(dict.fromkeys(t.dtype for t in tensors)),
+        "packing": ", ".join(dict.fromkeys(str(t.packing) for t in tensors if t.packing)) or "none",
         "field": plan.kind,
         "role": plan.role,
         "layer": -1 if plan.layer is None else plan.layer,

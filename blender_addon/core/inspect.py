@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import SelectionError, SettingsError
+from .experts import find
 from .fields import Part, Plan
-from .model import Progress
+from .model import Progress, fetched
 from .plans import make_plans, select
 from .pooling import BLOCK, Float64, Int64, Moments, blocks, matrix_shape, measure
 from .readers import printable
 from .reading import Entry, Reading, Span
 from .settings import FieldSettings, Settings
-from .stages import finish
+from .stages import Stages, finish
 
 if TYPE_CHECKING:
     from .readers import Checkpoint, Tensor
@@ -43,14 +44,12 @@ def find_plan(checkpoint: Checkpoint, settings: Settings, name: str) -> Plan:
         if plan.name == name:
             return plan
     refined = re.fullmatch(r"(.*)\[(\d{1,18}):(\d{1,18}), (\d{1,18}):(\d{1,18})\]", name, re.DOTALL)
-    tensor = checkpoint.get(refined[1]) if refined else None
+    tensor = find(checkpoint, refined[1]) if refined else None
     if refined is None or tensor is None or not tensor.decodable:
         where = printable(checkpoint.path, 1000)
         raise SelectionError(f"{where}: these settings give no field called {printable(name)}")
     a, b, c, d = map(int, refined.groups()[1:])
-    fused = settings.field.kind == "experts" and len(tensor.shape) == 3
-    matrix = (tensor.shape[0] * tensor.shape[1], tensor.shape[2]) if fused else None
-    return refine_plan(tensor, (a, b), (c, d), matrix)
+    return refine_plan(tensor, (a, b), (c, d))
 
 
 def read_cell(
@@ -90,6 +89,7 @@ def read_cell(
     tensor, a, b, c, d = plan.cell(plane, row, col)
     matrix = matrix_of(plan, plane)
     what, total = printable(tensor.name), max(-(-tensor.size // BLOCK), 1)
+    yield from fetched([tensor], Stages(), what)
     under = _Under(a, b, c, d)
     for r, first, x in _rectangle(tensor, matrix[1], (a, b), (c, d)):
         yield Progress("entries", 0, total, what)
@@ -104,7 +104,7 @@ def read_cell(
     value = under.value(settings)
     largest = _entry(tensor, matrix[1], under, sigma) if under.count else None
     return Reading(
-        tensor.name, tensor.shape, tensor.dtype, plan.planes[plane], matrix, (a, b), (c, d),
+        *tensor.held_by, tensor.dtype, plan.planes[plane], matrix, (a, b), (c, d),
         _called(settings), value, sigma, value / sigma if sigma else math.nan,
         under.nan, under.inf, largest, larger + 1 if largest else None, moments.count, under.listed,
     )  # fmt: skip
@@ -204,9 +204,7 @@ def _entry(tensor: Tensor, width: int, under: _Under, sigma: float) -> Entry:
     return Entry(under.largest, text, under.row, under.col, index, sigmas)
 
 
-def refine_plan(
-    tensor: Tensor, rows: Span, cols: Span, matrix: tuple[int, int] | None = None
-) -> Plan:
+def refine_plan(tensor: Tensor, rows: Span, cols: Span) -> Plan:
     """Return a slab of a rectangle of a tensor at one cell an entry; σ stays the whole tensor's.
 
     Parameters
@@ -214,15 +212,13 @@ def refine_plan(
     tensor : Tensor
     rows, cols : tuple of int
         First and, excluded, last of the rectangle in the tensor seen as a matrix.
-    matrix : tuple of int or None
-        Rows and columns of that matrix; None stands for `matrix_shape`.
 
     Raises
     ------
     SettingsError
         The rectangle does not lie in the tensor, is a single entry, or is too large.
     """
-    whole = matrix or matrix_shape(tensor.shape)
+    whole = matrix_shape(tensor.shape)
     name = f"{tensor.name}[{rows[0]}:{rows[1]}, {cols[0]}:{cols[1]}]"
     for (first, end), length in zip((rows, cols), whole, strict=True):
         if not 0 <= first < end <= length:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from .fields import Plan
 from .inspect import read_cell
 from .model import Progress
 from .readers import Checkpoint, Tensor, open_checkpoint, printable
+from .readers.datafile import Place
 from .reading import Reading
 from .series import Step
 from .tracks import Key, Names, key_of, take, takes_of, through_time
@@ -134,7 +134,7 @@ class _Files:
     def __init__(self, series: Growing, stack: ExitStack) -> None:
         self.series, self._stack = series, stack
         self._open: dict[int, Checkpoint] = {}
-        self._step_of: dict[Path, int] = {}
+        self._step_of: dict[Place, int] = {}
 
     def _checkpoint(self, i: int) -> Checkpoint:
         """Open a step's checkpoint, which must be what it was."""

@@ -11,19 +11,22 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import BadInputError
+from .location import Location, Url, stored
 
 T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
     """Return dicts, lists, strings, numbers and None: the same content for JSON."""
+    if isinstance(value, PurePath | Url):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
-    return str(value) if isinstance(value, PurePath) else value
+    return value
 
 
 def from_plain(kind: type[T], content: object) -> T:
@@ -73,13 +76,13 @@ def _read(kind: Any, content: Any, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         return _read_fields(kind, content, where)
+    if kind in (Path, Location) and isinstance(content, str):
+        return Path(content) if kind is Path else stored(content)
     if origin is UnionType or origin is Union:
         (given,) = (k for k in inner if k is not NoneType)
         return None if content is None else _read(given, content, where)
     if (origin, type(content)) in {(tuple, list), (dict, dict)}:
         return _read_several(origin, inner, content, where)
-    if kind is Path and isinstance(content, str):
-        return Path(content)
     if kind is float:
         if type(content) in (int, float) and math.isfinite(content):
             return float(content)

@@ -43,12 +43,12 @@ class Reading:
     ----------
     tensor : str
     shape : tuple of int
-        Of the tensor.
+        Of the checkpoint's tensor, which the matrix may be an expert of.
     dtype : str
     plane : str
         Label of the field's plane, such as ``"head 3"``; "" for a slab.
     matrix : tuple of int
-        Rows and columns of the tensor seen as a matrix, as the field sees it.
+        Rows and columns of the tensor, or of its expert, as the field sees it.
     rows, cols : tuple of int
         First of the rectangle, and the one after the last, in that matrix.
     pool : str

@@ -120,6 +120,7 @@ def surface_entry(exhibit: Exhibit) -> dict[str, Any]:
         "files": list(dict.fromkeys(t.file.name for t in tensors)),
         "shape": list(tensors[0].shape),
         "dtype": ", ".join(dict.fromkeys(t.dtype for t in tensors)),
+        "packing": [to_plain(p) for p in dict.fromkeys(t.packing for t in tensors) if p],
         "layer": plan.layer,
         "role": plan.role,
         "field": plan.kind,

@@ -9,12 +9,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from .errors import CheckpointError, SeriesError
 from .flow.probe import is_probe, refuse_probe
 from .kinship import Shapes, differences
+from .location import Location, Url, is_url, location
 from .model import Progress
 from .plans import Skip
 from .readers import READERS, open_checkpoint, printable
@@ -46,13 +47,19 @@ class Step:
         The training step as a text ("500"), "final", or the file's name; unique in its series.
     number : int or None
         The training step.
-    path : Path
+    path : Path or Url
         What `open_checkpoint` takes.
     """
 
     name: str
     number: int | None
-    path: Path
+    path: Location
+
+    @property
+    def folder(self) -> Path:
+        """The path of one that is on a disk."""
+        assert isinstance(self.path, Path)
+        return self.path
 
     @property
     def label(self) -> str:
@@ -72,8 +79,8 @@ class Series:
     ----------
     name : str
         For people.
-    path : Path
-        The folder that holds them.
+    path : Path or Url
+        The folder that holds them, or a URL for those that were named one by one.
     steps : tuple of Step
         In order.
     skips : tuple of Skip
@@ -81,7 +88,7 @@ class Series:
     """
 
     name: str
-    path: Path
+    path: Location
     steps: tuple[Step, ...]
     skips: tuple[Skip, ...]
 
@@ -92,15 +99,15 @@ class Run:
 
     Attributes
     ----------
-    path : Path
-        The folder that holds it.
+    path : Path or Url
+        The folder that holds it, or a URL for what was named one by one.
     kind : {"checkpoints", "snapshots", "list"}
         A Trainer's folder, a folder of snapshots, or what was named one by one or by a pattern.
     steps : tuple of Step
         In the order in which they were given.
     """
 
-    path: Path
+    path: Location
     kind: Kind
     steps: tuple[Step, ...]
 
@@ -125,7 +132,8 @@ def find_series(targets: Sequence[str]) -> Series:
           in order to see more steps than there are checkpoints. ``FOLDER/checkpoint-*`` means
           the others.
         - A pattern with ``*``, ``?`` or ``[…]`` of files or folders.
-        - Several checkpoints, of which a folder is always one.
+        - Several checkpoints, of which a folder is always one; each may be a URL, such as
+          ``hf://org/name@step1000``.
 
         Patterns and several checkpoints are put in order by the training step, which is the
         metadata ``step`` of a file or the last number in its name, if all have different ones; else
@@ -185,6 +193,8 @@ def locate(targets: Sequence[str], kind: Kind | None = None) -> Run:
     """
     if len(targets) == 1 and os.path.isdir(targets[0]):  # noqa: PTH112 (that may raise)
         return _in_folder(Path(targets[0]), kind)
+    if any(map(is_url, targets)):
+        return Run(Url(next(filter(is_url, targets))), "list", _named(targets))
     paths: dict[str, Path] = {}
     for target in targets:
         there = [target] if os.path.lexists(target) else _matching(target)
@@ -195,6 +205,11 @@ def locate(targets: Sequence[str], kind: Kind | None = None) -> Run:
         open_checkpoint(found[0]).close()
     folder = Path(os.path.commonpath(parents)) if parents else Path()
     return Run(folder, "list", tuple(_step(path) for path in found))
+
+
+def _named(targets: Sequence[str]) -> tuple[Step, ...]:
+    """Return the steps that are named one by one; no pattern is among them."""
+    return tuple(_step(location(target)) for target in dict.fromkeys(targets))
 
 
 def _in_folder(folder: Path, kind: Kind | None) -> Run:
@@ -252,15 +267,20 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(part[:300]), part) if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _step(path: Path) -> Step:
+def _step(path: Location) -> Step:
     """Return a step named and numbered by its path."""
     stem = _ENDINGS.sub("", path.name)
     if stem != path.name and _PLAIN.fullmatch(stem):
         # What `./model.safetensors` lies in has a name, too.
-        stem = Path(os.path.abspath(path)).parent.name or stem  # noqa: PTH100
+        stem = _whole(path).parent.name or stem
     numbers = [] if _HASH.fullmatch(stem) else re.findall(r"\d+", stem)
     number = int(numbers[-1]) if numbers and len(numbers[-1]) < 16 else None
     return Step(printable(_text(stem)) if number is None else str(number), number, path)
+
+
+def _whole(path: Location) -> PurePath:
+    """Return all that names a checkpoint, links not followed."""
+    return path.path if isinstance(path, Url) else Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _text(name: str) -> str:
@@ -320,7 +340,9 @@ def look(step: Step) -> Look:
         if not checkpoint:
             raise CheckpointError(f"{printable(step.path, 1000)}: there is no tensor in it")
         own = checkpoint.metadata.get(RUN_KEY)
-        latest = (read_json(step.path.parent / MARKER) or {}).get(RUN_KEY) if own else own
+        latest: object = own
+        if own and isinstance(step.path, Path):
+            latest = (read_json(step.path.parent / MARKER) or {}).get(RUN_KEY)
         if latest not in {None, own}:
             what = "it is of an earlier training, which wrote into the same folder"
             raise CheckpointError(f"{printable(step.path, 1000)}: {what}")
@@ -332,7 +354,7 @@ def look(step: Step) -> Look:
         return Look(step, shapes, whole)
 
 
-def reason(error: CheckpointError, path: Path) -> str:
+def reason(error: CheckpointError, path: Location) -> str:
     """Return what an error says, without the path of the checkpoint before it."""
     text, where = str(error), printable(path, 1000)
     for before in (f"{where}: ", f"{where}{os.sep}"):
@@ -360,9 +382,9 @@ def _unique(steps: list[Step]) -> tuple[Step, ...]:
     alike: Mapping[str, list[Step]] = defaultdict(list)
     for step in steps:
         alike[step.name].append(step)
-    names: dict[Path, str] = {}
+    names: dict[Location, str] = {}
     for name, group in alike.items():
-        parts = [Path(os.path.abspath(step.path)).parts[::-1] for step in group]  # noqa: PTH100
+        parts = [_whole(step.path).parts[::-1] for step in group]
         for depth in range(max(map(len, parts)) if len(group) > 1 else 0):
             at = [part[min(depth, len(part) - 1)] for part in parts]
             if max(Counter(at).values()) == 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from .errors import SettingsError
+from .location import Location
 
 FieldKind = Literal["slab", "depth", "heads", "experts", "time"]
 Pooling = Literal["rms", "absmax", "mean"]
@@ -244,7 +245,7 @@ class Settings:
 
     Attributes
     ----------
-    model : Path
+    model : Path or Url
         A checkpoint file or folder.
     selection, field, surface
         See their classes.
@@ -252,7 +253,7 @@ class Settings:
         Colour map of unsigned fields; signed ones have blue and red.
     """
 
-    model: Path
+    model: Location
     selection: Selection = Selection()
     field: FieldSettings = FieldSettings()
     surface: SurfaceSettings = SurfaceSettings()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from .errors import CheckpointError, SeriesError
 from .kinship import Shapes, differences
+from .location import Location, is_url
 from .plans import Skip
 from .series import (
     FINAL,
@@ -24,6 +25,7 @@ from .series import (
     reason,
 )
 from .snapshot import MARKER
+from .text import printable
 
 # Path, size and time of each file of a checkpoint.
 Stamp = tuple[tuple[str, int, int], ...]
@@ -61,17 +63,25 @@ class Watch:
     Parameters
     ----------
     targets : sequence of str
-        As `find_series` takes them; nothing has to be there yet.
+        As `find_series` takes them, but no URLs; nothing has to be there yet.
+
+    Raises
+    ------
+    SeriesError
+        One is a URL.
     """
 
     def __init__(self, targets: Sequence[str]) -> None:
+        if url := next(filter(is_url, targets), None):
+            what = "only what lies on a disk can be followed; leave out --follow"
+            raise SeriesError(f"{printable(url, 1000)}: {what}")
         self._targets = tuple(targets)
         self._kind: Kind | None = None
         self._run: Run | None = None
         self._given: list[Step] = []
         self._skips: list[Skip] = []
-        self._done: set[Path] = set()
-        self._stamps: dict[Path, Stamp] = {}
+        self._done: set[Location] = set()
+        self._stamps: dict[Location, Stamp] = {}
         self._first: Shapes = {}
         self._ended = False
 
@@ -121,7 +131,7 @@ class Watch:
 
     def _states(self, run: Run) -> list[_State]:
         """Look at each checkpoint that was neither given nor given up."""
-        stamps: dict[Path, Stamp] = {}
+        stamps: dict[Location, Stamp] = {}
         states = []
         for step in run.steps:
             if step.path in self._done or (step.name == FINAL and _is_of_before(run)):
@@ -160,7 +170,7 @@ class Watch:
     def _is_over(self, run: Run) -> bool:
         if run.kind == "checkpoints":
             return any(step.name == FINAL for step in self._given)
-        marker = read_json(run.path / MARKER) or {}
+        marker = read_json(Path(str(run.path), MARKER)) or {}
         over = run.kind == "snapshots" and marker.get("ended") is True
         return over and all(step.path in self._done for step in run.steps)
 
@@ -170,14 +180,14 @@ def _state(step: Step, *, at_rest: bool) -> _State:
         found = look(step)
     except CheckpointError as error:
         return _State("broken" if at_rest else "growing", step, {}, reason(error, step.path))
-    by_trainer = step.name != FINAL and read_json(step.path / TRAINER_STATE) is not None
+    by_trainer = step.name != FINAL and read_json(step.folder / TRAINER_STATE) is not None
     complete = at_rest or found.whole or by_trainer
     return _State("complete" if complete else "growing", found.step, found.shapes)
 
 
 def _stamp(step: Step) -> Stamp:
     """Return names, sizes and times of a checkpoint's files, or nothing where it is gone."""
-    path = step.path
+    path = step.folder
     if step.name == FINAL:  # beside it lie logs, which grow on
         return _stamps(entry for entry in _entries(path) if _is_of_model(entry.name))
     if not path.is_dir():
@@ -209,7 +219,7 @@ def _is_of_model(name: str) -> bool:
 
 def _is_of_before(run: Run) -> bool:
     """Whether the final model in a folder is an earlier training's: a checkpoint is newer."""
-    *before, final = (_written(step.path) for step in run.steps)
+    *before, final = (_written(step.folder) for step in run.steps)
     return final < max(before, default=0)
 
 

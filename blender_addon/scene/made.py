@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import bpy
 
+from ..core.text import printable
 from .mesh import MARK
 from .ours import GROUP
 
@@ -46,6 +47,7 @@ class Made:
 
     def collection(self, name: str) -> bpy.types.Collection:
         """Make a collection that is in no scene."""
+        name = printable(name, len(name))  # a folder's, at times
         made = self.keep(bpy.data.collections.new(name))
         self._names.append((made, name))
         return made

@@ -10,6 +10,7 @@ import bpy
 from .. import pipeline
 from ..core.errors import WeightwalkError
 from ..core.estimate import Estimate, available_memory, size_text
+from ..core.location import Url, is_url
 from ..core.model import Model, Progress, steps
 from ..core.readers import printable
 from ..core.settings import Settings
@@ -44,7 +45,10 @@ class Build(Working, bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Ask first where memory may be too small."""
         try:
-            question = "" if self.sure else too_much(context.scene.weightwalk.estimate())
+            weights = context.scene.weightwalk
+            # What is not known of a model on another machine yet is asked when it is opened.
+            known = not is_url(weights.path) or session().holds(weights.path, weights.stamp)
+            question = too_much(weights.estimate()) if known and not self.sure else ""
         except WeightwalkError as error:
             return fail(self, error)
         if question:
@@ -56,13 +60,7 @@ class Build(Working, bpy.types.Operator):
 
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, tuple[Model, bool]]:
         """Return the steps from the file to the scene."""
-        weights = context.scene.weightwalk
-        found = weights.estimate()
-        question = "" if self.sure else too_much(found)
-        if question and bpy.app.background:
-            raise WeightwalkError(f"{question}; choose fewer tensors, or say sure=True")
-        session().checkpoint(weights.path, weights.stamp)
-        return _build(context.scene.name, weights.settings())
+        return _build(context.scene.name, context.scene.weightwalk.settings(), sure=self.sure)
 
     def done(self, context: bpy.types.Context, result: tuple[Model, bool]) -> None:
         """Show the whole of a first build; after that, the view is the person's."""
@@ -71,6 +69,8 @@ class Build(Working, bpy.types.Operator):
         weights = context.scene.weightwalk
         # They are about the surfaces before.
         weights.reading = weights.copy_text = weights.refine_plan = ""
+        if is_url(weights.path):
+            weights.tell_cost()
         if first:
             hide_startup_cube(context)
             show_overview(context)
@@ -82,15 +82,28 @@ class Build(Working, bpy.types.Operator):
         self.report({"INFO"}, f"{printable(model.name)}: {count} surfaces, {faces:,} faces")
 
 
-def _build(name: str, settings: Settings) -> Generator[Progress, None, tuple[Model, bool]]:
+def _build(
+    name: str, settings: Settings, *, sure: bool
+) -> Generator[Progress, None, tuple[Model, bool]]:
+    weights = bpy.data.scenes[name].weightwalk
+    yield from session().open_steps(weights.path, weights.stamp)
+    question = too_much(_scene(name).weightwalk.estimate())
+    if question and not sure and (bpy.app.background or isinstance(settings.model, Url)):
+        how = "say sure=True" if bpy.app.background else "press Build again"
+        raise WeightwalkError(f"{question}; choose fewer tensors, or {how}")
     model = yield from steps(settings)
     # Asked for only now: the person may have removed or renamed it meanwhile.
-    scene = bpy.data.scenes.get(name)
-    if scene is None:
-        raise WeightwalkError(f"the scene {name} is gone")
+    scene = _scene(name)
     first = find_root(scene) is None
     yield from pipeline.show_steps(scene, model)
     return model, first
+
+
+def _scene(name: str) -> bpy.types.Scene:
+    scene = bpy.data.scenes.get(name)
+    if scene is None:
+        raise WeightwalkError(f"the scene {name} is gone")
+    return scene
 
 
 def too_much(found: Estimate) -> str:

@@ -6,6 +6,7 @@ from textwrap import wrap
 
 import bpy
 
+from ..core.estimate import size_text
 from ..core.readers import printable
 from .follow import Following
 from .job import Cancel
@@ -33,7 +34,9 @@ def draw_job(layout: bpy.types.UILayout) -> None:
     """Show how far the work under way is, with a button that stops it."""
     job = session().job
     layout.progress(factor=job.fraction, text=f"{100 * job.fraction:.0f} %  {job.remaining}")
-    layout.label(text=f"{job.title}: {job.progress.stage}")
+    now = job.progress
+    fetched = f", {size_text(now.done)} of {size_text(now.total)}" if now.stage == "fetch" else ""
+    layout.label(text=f"{job.title}: {now.stage}{fetched}")
     layout.label(text=printable(job.progress.what, 60))
     row = layout.row()
     row.scale_y = 1.5

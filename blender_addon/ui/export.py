@@ -15,9 +15,10 @@ from ..core.settings import OutputSettings
 from ..files import REPORT, file_name
 from ..scene.ours import find_root, objects_in, ours_among
 from .job import WorkingOnSurfaces
+from .places import absolute
 from .preferences import cache_folder
 from .replacing import Replacing, require_folder
-from .session import absolute, session, visible_surfaces
+from .session import session, visible_surfaces
 
 
 class Export(Replacing, WorkingOnSurfaces, bpy.types.Operator):

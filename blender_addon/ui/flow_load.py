@@ -14,7 +14,7 @@ from ..core.model import Progress
 from ..core.readers import printable
 from .flow_properties import BETWEEN
 from .job import Working
-from .session import absolute
+from .places import absolute
 
 
 class LoadFlow(Working, bpy.types.Operator):

@@ -15,7 +15,7 @@ from ..core.model import Progress
 from ..files import safe_name
 from ..scene.probe import probe_apart_steps
 from .job import Working
-from .session import absolute
+from .places import absolute
 
 COMMANDS = ("pip install 'weightwalk[probe]'", "weightwalk probe MODEL --out DIR")
 OUTSIDE = "Blender's Python has no torch and transformers; make the file in a terminal:"

@@ -16,7 +16,7 @@ from ..core.flow.compare import compare
 from ..core.flow.cost import Cost, cost_of
 from ..core.flow.settings import FlowOutput, FlowSettings, FlowShape
 from ..core.readers import printable
-from .session import absolute
+from .places import absolute
 
 if TYPE_CHECKING:
     from ..core.flow.run import FlowRun

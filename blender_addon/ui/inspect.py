@@ -20,7 +20,7 @@ from ..core.origin import StepReading, read_step_steps
 from ..core.readers import printable
 from ..core.reading import Reading
 from ..core.record import Record
-from ..refine import refine_steps, shared_sigma
+from ..refine import Rectangle, refine_steps, shared_sigma
 from ..scene.detail import KIND, mark_entry
 from ..scene.keys import give
 from ..scene.mesh import CELL, STEP
@@ -121,11 +121,7 @@ class Inspect(WorkingOnSurfaces, bpy.types.Operator):
             if step < 0:  # a relief, which shows one after the other
                 step = step_of(context.scene, record) or 0
             return read_step_steps(record.series, surface["plan"], step, self.cell)
-        plan = plan_of(record, surface["plan"])
-        if not 0 <= self.cell < np.prod(plan.shape):
-            raise WeightwalkError(f"{self.surface}: there is no cell {self.cell}")
-        shared = shared_sigma(surface, record)
-        return _with_plan(plan, read_cell(plan, record.settings.field, self.cell, shared))
+        return _read(record, surface["plan"], self.cell, shared_sigma(surface, record))
 
     def done(self, context: bpy.types.Context, result: tuple[Plan, Reading | StepReading]) -> None:
         """Show what was read, mark the largest entry, and offer the rectangle around it."""
@@ -181,17 +177,34 @@ def _around(plan: Plan, plane: int, row: int, col: int) -> tuple[tuple[int, int]
     return tuple((a + start, b + start) for (a, b), start in zip(inner, (r0, c0), strict=True))
 
 
-def _with_plan(
-    plan: Plan, work: Generator[Progress, None, Reading]
+def _read(
+    record: Record, name: str, cell: int, shared: float | None
 ) -> Generator[Progress, None, tuple[Plan, Reading]]:
-    reading = yield from work
-    return plan, reading
+    plan = yield from _plan_steps(record, name)
+    return plan, (yield from read_cell(plan, record.settings.field, cell, shared))
 
 
-def plan_of(record: Record, name: str) -> Plan:
+def _plan_steps(record: Record, name: str) -> Generator[Progress, None, Plan]:
     """Return a field's plan out of the headers of the file that it was built from."""
-    checkpoint = session().checkpoint(record.path, record.stamp)
+    checkpoint = yield from session().open_steps(record.path, record.stamp)
     return find_plan(checkpoint, record.settings, name)
+
+
+def _refine(
+    scene: str, record: Record, name: str, plane: int, rectangle: Rectangle
+) -> Generator[Progress, None, list[bpy.types.Object]]:
+    plan = yield from _plan_steps(record, name)
+    surfaces = _surfaces_of(bpy.data.scenes.get(scene), name)
+    return (yield from refine_steps(surfaces, record, plan, plane, rectangle))
+
+
+def _surfaces_of(scene: bpy.types.Scene | None, name: str) -> list[bpy.types.Object]:
+    surfaces = (
+        [thing for thing in visible_surfaces(scene) if thing["plan"] == name] if scene else []
+    )
+    if not surfaces:
+        raise WeightwalkError(f"{printable(name)}: its surface is hidden or gone")
+    return surfaces
 
 
 def _view_under(
@@ -294,15 +307,11 @@ class Refine(WorkingOnSurfaces, bpy.types.Operator):
     def work(self, context: bpy.types.Context) -> Generator[Progress, None, Any]:
         """Return the steps from the file to the scene."""
         weights = context.scene.weightwalk
-        record = session().record(context.scene)
-        plan = plan_of(record, weights.refine_plan)
-        visible = visible_surfaces(context.scene)
-        surfaces = [thing for thing in visible if thing["plan"] == plan.name]
-        if not surfaces:
-            raise WeightwalkError(f"{printable(plan.name)}: its surface is hidden or gone")
+        record, name = session().record(context.scene), weights.refine_plan
+        _surfaces_of(context.scene, name)
         first, end = weights.refine_from, weights.refine_to
         rectangle = (first[0], end[0]), (first[1], end[1])
-        return refine_steps(surfaces, record, plan, weights.refine_plane, rectangle)
+        return _refine(context.scene.name, record, name, weights.refine_plane, rectangle)
 
     def done(self, context: bpy.types.Context, result: list[bpy.types.Object]) -> None:
         """Show the new surface; not selected, for the outline would hide its colours."""

@@ -11,11 +11,13 @@ import bpy
 from ..core.errors import WeightwalkError
 from ..core.estimate import size_text
 from ..core.flow.probe import is_probe
-from ..core.readers import Checkpoint, Tensor, open_checkpoint, printable
+from ..core.location import is_url
+from ..core.readers import Checkpoint, Tensor, endings, open_checkpoint, printable
 from .job import fail, idle
+from .places import absolute
 from .preferences import preferences, recent_models, remember_model
 from .properties import Weights
-from .session import absolute
+from .session import session
 
 # A sidebar this wide, in pixels at a scale of one, has room for all columns of the list.
 WIDE = 420
@@ -37,7 +39,7 @@ CHOICES = [
 
 
 class LoadModel(bpy.types.Operator):
-    """Choose a .safetensors file or the folder of a model, and see what is in it"""  # noqa: D400 (a tooltip)
+    """Choose a file of weights or the folder of a model, and see what is in it"""  # noqa: D400 (a tooltip)
 
     bl_idname = "weightwalk.load_model"
     bl_label = "Load Model Weights"
@@ -45,12 +47,14 @@ class LoadModel(bpy.types.Operator):
 
     filepath: bpy.props.StringProperty(
         name="Model",
-        description="A .safetensors file, an index of shards, or the folder of a model",
+        description="A file of weights (safetensors, GGUF, PyTorch, ONNX, numpy), "
+        "an index of shards, or the folder of a model",
         subtype="FILE_PATH",
         options={"SKIP_SAVE"},
     )
     filter_glob: bpy.props.StringProperty(
-        default="*.safetensors;*.safetensors.index.json", options={"HIDDEN"}
+        default=";".join(f"*{ending}" for ending in (*endings.ALL, *endings.INDICES)),
+        options={"HIDDEN"},
     )
     build: bpy.props.BoolProperty(
         name="Build at once",
@@ -66,6 +70,8 @@ class LoadModel(bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         """Let the person choose, unless a file was dropped or is a recent one."""
+        if is_url(self.filepath):
+            return self._fetch("INVOKE_DEFAULT")
         if self.filepath and _drops_probe(absolute(self.filepath)):
             bpy.ops.weightwalk.load_flow("INVOKE_DEFAULT", filepath=self.filepath, build=True)
             return {"CANCELLED"}  # nothing is changed by this operator itself
@@ -80,29 +86,47 @@ class LoadModel(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """List the tensors; where that fails, say why and leave everything as it was."""
         if not self.filepath:
-            self.report({"ERROR"}, "choose a model: a .safetensors file, or a folder with one")
+            self.report({"ERROR"}, "choose a model: a file of weights, or a folder with one")
             return {"CANCELLED"}
-        path = absolute(self.filepath)
-        weights = context.scene.weightwalk
+        if is_url(self.filepath):
+            return self._fetch("EXEC_DEFAULT")
         try:
-            checkpoint = open_checkpoint(path)
-            if not len(checkpoint):
-                raise WeightwalkError(f"{printable(path, 1000)}: the model has no tensors")
-            fill(weights, checkpoint, context)
+            take(self, context, open_checkpoint(absolute(self.filepath)), build=self.build)
         except Exception as error:
             return fail(self, error)
-        remember_model(context, str(path))
-        for note in checkpoint.notes:
-            self.report({"WARNING"}, note)
-        self.report({"INFO"}, f"{printable(checkpoint.name)}: {len(checkpoint)} tensors")
-        if self.build:
-            how = "EXEC_DEFAULT" if bpy.app.background else "INVOKE_DEFAULT"
-            try:
-                bpy.ops.weightwalk.build(how)
-            except RuntimeError as error:  # what it reports, in the background
-                self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
-                return {"CANCELLED"}
         return {"FINISHED"}
+
+    def _fetch(self, how: str) -> set[str]:
+        """Load what is on another machine."""
+        try:
+            bpy.ops.weightwalk.load_url(how, url=self.filepath, build=self.build)
+        except RuntimeError as error:  # what it reports
+            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+        return {"CANCELLED"}  # nothing is changed by this operator itself
+
+
+def take(operator: Any, context: bpy.types.Context, checkpoint: Checkpoint, *, build: bool) -> None:
+    """List the tensors of a checkpoint that was opened, and build them, if that is wanted.
+
+    Raises
+    ------
+    WeightwalkError
+        There is nothing to list, and all is as it was; or nothing could be built.
+    """
+    if not len(checkpoint):
+        raise WeightwalkError(f"{printable(checkpoint.path, 1000)}: the model has no tensors")
+    session().hold(checkpoint)
+    fill(context.scene.weightwalk, checkpoint, context)
+    remember_model(context, str(checkpoint.path))
+    for note in checkpoint.notes:
+        operator.report({"WARNING"}, note)
+    operator.report({"INFO"}, f"{printable(checkpoint.name)}: {len(checkpoint)} tensors")
+    if build:
+        how = "EXEC_DEFAULT" if bpy.app.background else "INVOKE_DEFAULT"
+        try:
+            bpy.ops.weightwalk.build(how)
+        except RuntimeError as error:  # what it reports, in the background
+            raise WeightwalkError(str(error).removeprefix("Error: ").strip()) from None
 
 
 def _drops_probe(path: Path) -> bool:
@@ -151,7 +175,7 @@ def _describe(item: bpy.types.PropertyGroup, tensor: Tensor) -> None:
     item.kind = tensor.names.role_class if shown else "integer"
     item.layer = -1 if tensor.layer is None else tensor.layer
     item.shape = " × ".join(map(str, tensor.shape)) or "scalar"
-    item.dtype = tensor.dtype
+    item.dtype = str(tensor.packing or tensor.dtype)
     item.size = size_text(tensor.nbytes)
     names = tensor.names
     expert = None if names.expert is None else f"expert {names.expert}"
@@ -165,7 +189,7 @@ class DropModel(bpy.types.FileHandler):
     bl_idname = "WEIGHTWALK_FH_model"
     bl_label = "Model weights"
     bl_import_operator = LoadModel.bl_idname
-    bl_file_extensions = ".safetensors"
+    bl_file_extensions = ";".join(ending for ending in endings.ALL if ending.count(".") == 1)
 
     @classmethod
     def poll_drop(cls, context: bpy.types.Context) -> bool:
@@ -184,8 +208,8 @@ class RecentMenu(bpy.types.Menu):
         paths = recent_models(context)
         for path in paths:
             folder, name = Path(path).parent.name, Path(path).name
-            label = printable(f"{folder}/{name}", 60)
-            self.layout.operator(LoadModel.bl_idname, text=label).filepath = path
+            label, icon = printable(f"{folder}/{name}", 60), "URL" if is_url(path) else "NONE"
+            self.layout.operator(LoadModel.bl_idname, text=label, icon=icon).filepath = path
         if not paths:
             self.layout.label(text="none so far")
 

@@ -11,6 +11,7 @@ from .draw import InTab, draw_job, write
 from .export import Export
 from .inspect import CopyEntry, Inspect, Refine
 from .load import KINDS, Choose, LoadModel, RecentMenu, TensorList
+from .load_url import FromWeb, LoadUrl
 from .navigate import LayerMenu, Overview, Step, Walk, key_of
 from .session import session
 from .view import place_of
@@ -47,9 +48,14 @@ class ModelPanel(InTab, bpy.types.Panel):
         row.scale_y = 1.5
         row.operator(LoadModel.bl_idname, icon="FILE_FOLDER")
         row.menu(RecentMenu.bl_idname, text="", icon="RECOVER_LAST")
+        layout.operator(FromWeb.bl_idname, icon="URL")
         if session().notice:
             write(layout.column(align=True), context, session().notice)
         if not weights.path:
+            job = session().job
+            if job is not None and job.title == LoadUrl.title:
+                draw_job(layout)
+                return
             column = layout.column(align=True)
             column.active = False
             column.label(text="A .safetensors file or a model's folder;")

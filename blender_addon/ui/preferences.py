@@ -42,7 +42,7 @@ class WeightwalkPreferences(bpy.types.AddonPreferences):
     )
     cache: bpy.props.StringProperty(
         name="Cache folder",
-        description="Where the list of recent models and files in passing lie; "
+        description="Where the list of recent models, files in passing and what was fetched lie; "
         "empty for the extension's own folder",
         subtype="DIR_PATH",
     )

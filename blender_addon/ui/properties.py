@@ -25,9 +25,10 @@ from ..core.settings import (
     SurfaceSettings,
 )
 from .flow_properties import Flow
+from .places import located
 from .preferences import COLORS
 from .run_properties import TrainingRun
-from .session import absolute, session
+from .session import session
 
 MANY = 2000  # tensors, whose plans take longer to make than a blink
 
@@ -276,7 +277,7 @@ class Weights(bpy.types.PropertyGroup):
         floats = self.every_float()
         names = () if chosen == floats else tuple(chosen)
         return Settings(
-            absolute(self.path),
+            located(self.path),
             Selection(names=names),
             FieldSettings(
                 self.kind,

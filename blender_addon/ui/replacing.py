@@ -10,7 +10,7 @@ import bpy
 
 from ..core.errors import WeightwalkError
 from .job import Working
-from .session import absolute
+from .places import absolute
 
 
 class Replacing(Working):

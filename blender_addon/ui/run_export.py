@@ -14,9 +14,10 @@ from ..files import REPORT, safe_name
 from ..scene.mesh import MARK
 from ..scene.ours import find_root, objects_in, ours_among
 from .job import WorkingOnSurfaces
+from .places import absolute
 from .preferences import cache_folder
 from .replacing import Replacing, require_folder
-from .session import absolute, session
+from .session import session
 
 
 class ExportRun(Replacing, WorkingOnSurfaces, bpy.types.Operator):

@@ -16,8 +16,8 @@ from ..core.series import Series, Step, find_series_steps
 from ..core.watch import Watch
 from .job import Working
 from .load import fill
+from .places import absolute
 from .run_properties import TrainingRun
-from .session import absolute
 
 
 class LoadRun(Working, bpy.types.Operator):

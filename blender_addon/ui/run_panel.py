@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from .draw import InTab, draw_following, draw_job, write
+from .load_url import LoadUrl
 from .run_export import ExportRun
 from .run_load import LoadRun
 from .run_properties import TrainingRun
@@ -34,7 +35,8 @@ class RunPanel(InTab, bpy.types.Panel):
             column.active = False
             write(column, context, "The folder of a training, with checkpoint-500 and so on.")
             layout.prop(run, "folder", text="", placeholder="or type it here")
-            if session().job is not None and not context.scene.weightwalk.path:
+            job = session().job
+            if job and job.title != LoadUrl.title and not context.scene.weightwalk.path:
                 draw_job(layout)
         _follow(layout, context)
         _shown(layout, context)

@@ -24,7 +24,8 @@ from ..core.settings import (
     SurfaceSettings,
     TimelineSettings,
 )
-from .session import absolute, session
+from .places import absolute
+from .session import session
 
 
 def _view_changed(run: TrainingRun, _context: bpy.types.Context) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,16 @@ import numpy as np
 from ..core.errors import BadInputError, CheckpointError
 from ..core.fields import SLAB_PLANES
 from ..core.flow.standing import FlowRecord
+from ..core.location import Url
 from ..core.model import Progress
-from ..core.readers import Checkpoint, open_checkpoint, printable
+from ..core.readers import Checkpoint, printable
 from ..core.record import Record
+from ..core.stages import finish
 from ..core.timeline import Timeline
 from ..scene.flow_ground import flow_record
 from ..scene.mesh import STEP
 from ..scene.ours import FLOW, find_root
+from .places import located, opening
 
 if TYPE_CHECKING:
     from .follow import Following
@@ -252,16 +254,17 @@ class Session:
             self.notice = f"{self.job.title} was stopped: {why}"
             self.job.stop(self.notice)
 
-    def checkpoint(self, path: str, stamp: str) -> Checkpoint:
-        """Return a checkpoint by the path and stamp that it was first opened with.
+    def open_steps(self, path: str, stamp: str) -> Generator[Progress, None, Checkpoint]:
+        """Return a checkpoint by the path or URL, and the stamp, that it was first opened with.
 
         Raises
         ------
         CheckpointError
-            It is not there any more, or has changed.
+            It is not there any more, has changed, or Blender may not go online.
         """
+        where = located(path)
         try:
-            found = open_checkpoint(path)
+            found = yield from opening(where)
         except CheckpointError as error:
             where = "choose the model again with Load Model Weights"
             raise CheckpointError(f"{error}; {where}") from None
@@ -270,14 +273,31 @@ class Session:
                 f"{printable(path, 1000)}: the files have changed since they were read; "
                 "load the model again"
             )
+        self._checkpoint = found
         return found
 
-    def headers(self, path: str, stamp: str) -> Checkpoint:
-        """Return a checkpoint for its headers alone, without looking at the disk each time."""
+    def hold(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint's headers at hand."""
+        self._checkpoint = checkpoint
+
+    def holds(self, path: str, stamp: str) -> bool:
+        """Return whether a checkpoint's headers are at hand."""
         held = self._checkpoint
-        if held is None or str(held.path) != path or held.stamp != stamp:
-            self._checkpoint = held = self.checkpoint(path, stamp)
-        return held
+        return held is not None and str(held.path) == path and held.stamp == stamp
+
+    def headers(self, path: str, stamp: str) -> Checkpoint:
+        """Return a checkpoint for its headers alone, without looking at the disk each time.
+
+        Raises
+        ------
+        CheckpointError
+            As `open_steps`; or it is on another machine, of which one cannot wait for an answer.
+        """
+        if self._checkpoint is not None and self.holds(path, stamp):
+            return self._checkpoint
+        if isinstance(located(path), Url):
+            raise CheckpointError("what this costs is known as soon as its headers are fetched")
+        return finish(self.open_steps(path, stamp))
 
     def record(self, scene: bpy.types.Scene) -> Record | None:
         """Return the record of the surfaces in a scene; None where it has none that can be read."""
@@ -375,8 +395,3 @@ def unregister() -> None:
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).remove(handler)
     _sessions.clear()
-
-
-def absolute(path: str) -> Path:
-    """Return a path out of a property, which may be relative to the .blend, as a whole one."""
-    return Path(bpy.path.abspath(path)).absolute()

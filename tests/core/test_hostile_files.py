@@ -107,10 +107,10 @@ def test_damaged_files(tmp_path: Path, case: str) -> None:
 
 
 def test_a_zip_is_named_under_any_ending(tmp_path: Path) -> None:
-    for name in ("pytorch_model.bin", "model.safetensors"):
+    for name, says in (("model.safetensors", "a zip archive"), ("a.bin", "without data.pkl")):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
-            archive.writestr("archive/data.pkl", pickle.dumps(1))
-        assert_refused(tmp_path / name, "zip archive")
+            archive.writestr("readme.txt", "hello")
+        assert_refused(tmp_path / name, says)
 
 
 def test_paths_that_are_no_checkpoint(tmp_path: Path) -> None:
@@ -118,11 +118,12 @@ def test_paths_that_are_no_checkpoint(tmp_path: Path) -> None:
     assert_refused(tmp_path / "a\0b", "cannot be the path")
     assert_refused(tmp_path, "the folder is empty")
     (tmp_path / "config.json").write_text("{}")
-    assert_refused(tmp_path, "no .safetensors file here")
+    assert_refused(tmp_path, "no checkpoint here")
     assert_refused(tmp_path / "config.json", "a JSON text")
     assert_refused(tmp_path / "config.json" / "x", "no such file or folder")
     (tmp_path / "model.bin").write_bytes(b"x")
-    assert_refused(tmp_path, r"only formats that are not read: model\.bin")
+    assert_refused(tmp_path, r"model\.bin: this is not a PyTorch file")
+    (tmp_path / "model.bin").unlink()
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "model.safetensors").write_bytes(b"")
     assert_refused(tmp_path, "but there is in: unet")

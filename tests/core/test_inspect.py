@@ -17,6 +17,7 @@ from weightwalk import pipeline
 from weightwalk.core import inspect as inspecting
 from weightwalk.core import pooling
 from weightwalk.core.errors import CheckpointError, SelectionError, SettingsError
+from weightwalk.core.experts import find
 from weightwalk.core.fields import build, shared_sigma
 from weightwalk.core.inspect import find_plan, read_cell, rectangle_around, refine_plan
 from weightwalk.core.plans import make_plans
@@ -36,7 +37,7 @@ def model(tmp_path):
     rng = np.random.default_rng(5)
     tensors = {Q.format(i): rng.standard_t(3, (40, 40)).astype(np.float32) for i in range(2)}
     tensors[Q.format(1)][7, 9], tensors[Q.format(1)][8, 8] = np.nan, -np.inf
-    tensors[FUSED] = rng.normal(size=(3, 20, 14)).astype(np.float16)
+    tensors[FUSED] = rng.normal(size=(3, 40, 14)).astype(np.float16)
     tensors["model.norm.weight"] = rng.normal(1, 0.1, 90)
     tensors["conv.weight"] = rng.normal(size=(6, 4, 3, 3)).astype(np.float32)
     save_file(tensors, tmp_path / "model.safetensors")
@@ -65,7 +66,11 @@ def test_a_reading_is_the_field_and_plain_numpy(model, monkeypatch, kind, pool, 
             found = read(plan, chosen, cell, shared)
             assert found.plane == plan.planes[cell // (plan.shape[1] * plan.shape[2])]
             tensor = np.asarray(model[found.tensor], np.float64)
-            matrix = tensor.reshape(found.matrix)
+            if kind == "experts":  # of this one, (expert, in, out): half of the outputs are gate's
+                half = slice(0, 7) if plan.role == "gate" else slice(7, 14)
+                matrix = own = tensor[int(found.plane.split()[1]), :, half].T
+            else:
+                matrix, own = tensor.reshape(found.matrix), tensor
             under = matrix[slice(*found.rows), slice(*found.cols)]
             np.testing.assert_array_equal(found.entries, under)
             kept = under[np.isfinite(under)]
@@ -80,7 +85,7 @@ def test_a_reading_is_the_field_and_plain_numpy(model, monkeypatch, kind, pool, 
             assert matrix[found.largest.row, found.largest.col] == found.largest.value
             assert tensor[found.largest.index] == found.largest.value
             assert found.largest.sigmas == found.largest.value / found.sigma
-            finite = tensor[np.isfinite(tensor)]
+            finite = own[np.isfinite(own)]
             assert found.rank == 1 + (np.abs(finite) > abs(found.largest.value)).sum()
             assert found.count == finite.size
 
@@ -225,23 +230,23 @@ def test_what_is_not_there_is_refused(model):
 
 @pytest.mark.parametrize("pool", ["rms", "absmax", "mean"])
 @pytest.mark.parametrize(
-    ("name", "rows_cols", "matrix"),
+    ("name", "rows_cols"),
     [
-        (Q.format(0), ((0, 40), (0, 40)), None),
-        (Q.format(0), ((0, 7), (33, 40)), None),
-        (Q.format(0), ((5, 6), (0, 2)), None),
-        (Q.format(0), ((12, 30), (1, 39)), None),
-        ("model.norm.weight", ((0, 1), (3, 50)), None),
-        ("conv.weight", ((2, 5), (8, 30)), None),
-        (FUSED, ((21, 40), (2, 9)), (60, 14)),
+        (Q.format(0), ((0, 40), (0, 40))),
+        (Q.format(0), ((0, 7), (33, 40))),
+        (Q.format(0), ((5, 6), (0, 2))),
+        (Q.format(0), ((12, 30), (1, 39))),
+        ("model.norm.weight", ((0, 1), (3, 50))),
+        ("conv.weight", ((2, 5), (8, 30))),
+        (FUSED + "[1, :, 7:].T", ((2, 7), (2, 39))),
     ],
 )
-def test_a_rectangle_is_refined_entry_by_entry(model, name, rows_cols, matrix, pool):
+def test_a_rectangle_is_refined_entry_by_entry(model, name, rows_cols, pool):
     rows, cols = rows_cols
-    tensor, chosen = model[name], FieldSettings(pool=pool)
-    plan = refine_plan(tensor, rows, cols, matrix)
+    tensor, chosen = find(model, name), FieldSettings(pool=pool)
+    plan = refine_plan(tensor, rows, cols)
     assert plan.name == f"{name}[{rows[0]}:{rows[1]}, {cols[0]}:{cols[1]}]"
-    whole = np.asarray(tensor, np.float64).reshape(matrix or pooling.matrix_shape(tensor.shape))
+    whole = np.asarray(tensor, np.float64).reshape(pooling.matrix_shape(tensor.shape))
     entries = whole[slice(*rows), slice(*cols)] / whole.std()
     field = build(plan, chosen)
     np.testing.assert_allclose(
@@ -252,7 +257,7 @@ def test_a_rectangle_is_refined_entry_by_entry(model, name, rows_cols, matrix, p
         assert plan.cell(0, i, j)[1:] == (at[0], at[0] + 1, at[1], at[1] + 1)
         found = read(plan, chosen, i * entries.shape[1] + j)
         assert found.largest.value == whole[at]
-    kind = "experts" if matrix else "slab"
+    kind = "experts" if FUSED in name else "slab"
     request = Settings(Path("unused"), field=FieldSettings(kind, pool=pool))
     assert find_plan(model, request, plan.name).shape == plan.shape
 

@@ -163,7 +163,7 @@ def assert_sound(model: Model, tensors):
         assert np.isfinite(surface.level)
         assert 0 <= surface.quantile <= 1
         json.dumps(part.extras, allow_nan=False)
-        assert {p.tensor.name for p in plan.parts} <= set(tensors)
+        assert {p.tensor.held_by[0] for p in plan.parts} <= set(tensors)
         spent[plan.name] = spent.get(plan.name, 0) + len(part.faces)
     budget = model.settings.surface.budget(model.settings.field.kind)
     assert budget is None or max(spent.values()) <= budget

@@ -23,12 +23,13 @@ status = bpy.ops.weightwalk.load_model(filepath=MODEL)
 made = [thing for thing in bpy.data.objects if thing not in before and thing.type == "MESH"]
 
 import DracoPy  # noqa: E402
+import gguf  # noqa: E402
 import PIL  # noqa: E402
 import safetensors  # noqa: E402
 import scipy  # noqa: E402
 import skimage  # noqa: E402
 
-modules = (DracoPy, PIL, safetensors, scipy, skimage)
+modules = (DracoPy, gguf, PIL, safetensors, scipy, skimage)
 wheels = {module.__name__: module.__file__ for module in modules}
 faces = sum(len(thing.data.polygons) for thing in made)
 print("RESULT", json.dumps({"status": list(status), "faces": faces, "wheels": wheels}), flush=True)

@@ -84,3 +84,17 @@ def test_without_its_packages_it_says_how_to_get_them(checkpoint):
     assert "scikit-image" in done.stderr
     assert "extension" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_workers_are_blenders_of_their_own(driver, checkpoint, tmp_path):
+    """They make what one makes, open no window, and run nothing that their parent was told to."""
+    which = ["--max-layers", "3", "--export", "stl", "--name", "small"]
+    for name, workers in (("one", []), ("two", ["--workers", "2"])):
+        out = ["--out", str(tmp_path / name)]
+        done = run([*driver, "mesh", str(checkpoint), *out, *which, *workers])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"report.json", "small.stl"}
+    one, two = ((tmp_path / name / "small.stl").read_bytes() for name in ("one", "two"))
+    assert one == two
+    report = json.loads((tmp_path / "two" / "report.json").read_text())
+    assert "workers" in report["stages"]

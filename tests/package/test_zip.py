@@ -21,7 +21,10 @@ from weightwalk.version import VERSION
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PLATFORMS = ["linux-x64", "linux-arm64", "macos-arm64", "windows-x64"]
-WHEELS = ["dracopy", "lazy_loader", "packaging", "pillow", "safetensors", "scikit_image", "scipy"]
+WHEELS = [
+    *("dracopy", "gguf", "lazy_loader", "packaging", "pillow", "pyyaml", "safetensors"),
+    *("scikit_image", "scipy"),
+]
 
 pytestmark = pytest.mark.pip
 

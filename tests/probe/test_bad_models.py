@@ -82,7 +82,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: change_config(f, auto_map={"AutoModel": "code.Model"}),
         "run only with --trust-remote-code",
     ),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "no .safetensors file here"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "no checkpoint here"),
     "cut": (cut, "the file was cut"),
     "a layer less": (without_a_layer, "3 weights of the layers are not in it"),
     "other sizes": (of_other_sizes, "has the shape (16, 16), and its config says (16, 32)"),
