@@ -232,7 +232,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
         if chosen.json:
             print(json.dumps({"model": checkpoint.name, "tensors": tensors}, indent=1))
             return 0
-        total = sum(t["bytes"] for t in tensors)
+        total = sum(t.nbytes for t in checkpoint.values() if not t.values.derived)
         print(f"{printable(checkpoint.name)}: {len(tensors)} tensors, {size_of(total)}")
         packings = [str(tensor.packing or "") for tensor in checkpoint.values()]
         wide = max(map(len, packings), default=0)  # no column where nothing is packed

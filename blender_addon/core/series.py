@@ -114,7 +114,11 @@ class Run:
     @property
     def name(self) -> str:
         """What people call it."""
-        return _text(self.path.name) or "training"
+        if isinstance(self.path, Url) and not self.path.model:
+            paths = [str(step.path.path) for step in self.steps if isinstance(step.path, Url)]
+            return PurePath(os.path.commonpath(paths)).name
+        name = self.path.model if isinstance(self.path, Url) else self.path.name
+        return _text(name) or "training"
 
 
 def find_series(targets: Sequence[str]) -> Series:

@@ -39,6 +39,8 @@ class Product(Panels):
         Whether rows are what goes in, as in embeddings and in GPT-2's ``Conv1D``.
     """
 
+    derived = True
+
     def __init__(self, a: Tensor, b: Tensor, scale: Callable[[], float], *, turned: bool) -> None:
         self.a, self.b, self.scale, self.turned = a, b, scale, turned
         self.rank = a.shape[0]

@@ -17,7 +17,7 @@ from .datafile import DataFile, bad
 from .foreign import what_it_is
 from .torch_machine import CutError, DamagedError, Machine, Pairs
 from .torch_objects import Storage, allowed, call, load
-from .torch_pickle import follow
+from .torch_pickle import MAX_STEPS, Steps, follow
 from .values import Raw
 from .zipped import STORED, Archive, Stored, Zipped
 
@@ -78,7 +78,7 @@ def open_pickled(data: DataFile) -> tuple[Any, Locate]:
 
 def _unpickle(data: bytes) -> tuple[Any, int]:
     machine = Machine(data, 0, allowed, call, load)
-    return follow(machine), machine.at
+    return follow(machine, Steps()), machine.at
 
 
 # --- since 1.6 --------------------------------------------------------------------------------
@@ -157,10 +157,11 @@ def _check_size(storage: Storage, size: int) -> None:
 
 def _open_old(data: DataFile) -> tuple[Any, Locate]:
     length = _FIRST_LOOK
+    steps = Steps(MAX_STEPS * 3 // 2)  # some are followed twice
     while True:
         begin = data.read(0, min(length, data.size))
         try:
-            root, keys, at, storages = _old_pickles(begin)
+            root, keys, at, storages = _old_pickles(begin, steps)
             return root, _place_old(data, keys, at, storages)
         except CutError:
             if length >= min(data.size, _PICKLE_LIMIT):
@@ -180,7 +181,7 @@ def _refuse_other(data: DataFile, head: bytes) -> None:
     raise bad(data.path, what)
 
 
-def _old_pickles(data: bytes) -> tuple[Any, list[Any], int, dict[str, Storage]]:
+def _old_pickles(data: bytes, steps: Steps) -> tuple[Any, list[Any], int, dict[str, Storage]]:
     """Return the object, the keys of the storages, where those begin, and the storages by key."""
     storages: dict[str, Storage] = {}
 
@@ -194,7 +195,7 @@ def _old_pickles(data: bytes) -> tuple[Any, list[Any], int, dict[str, Storage]]:
     values, at = [], 0
     for _ in range(5):
         machine = Machine(data, at, allowed, call, load_and_keep)
-        values.append(follow(machine))
+        values.append(follow(machine, steps))
         at = machine.at
     magic, version, system, root, keys = values
     if magic != _MAGIC or version != _VERSION or type(system) is not Pairs:

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from .torch_machine import MARK, MAX_LINE, CutError, DamagedError, Machine, Pairs
 
-MAX_STEPS = 2_000_000  # opcodes; a tensor takes about 35
+MAX_STEPS = 1_600_000  # opcodes; a tensor takes about 35
 
 
-def follow(machine: Machine) -> Any:
+@dataclass
+class Steps:
+    """How many opcodes may still be followed, of all pickles of a file together."""
+
+    left: int = MAX_STEPS
+
+
+def follow(machine: Machine, steps: Steps) -> Any:
     """Return what a pickle is: plain values, `Pairs`, and what `call` and `load` give.
 
     Raises
@@ -25,14 +33,15 @@ def follow(machine: Machine) -> Any:
     CutError, DamagedError
         It is not a whole pickle.
     """
-    data, steps = machine.data, _STEPS
+    data, step, left = machine.data, _STEPS, steps.left
     try:
-        for _ in range(MAX_STEPS):
+        while left:
+            left -= 1
             code = data[machine.at]
             machine.at += 1
             if code == 0x2E:  # STOP
                 return machine.pop()
-            steps[code](machine)
+            step[code](machine)
     except IndexError:
         if machine.at >= len(data):
             raise CutError("the pickle has no end") from None
@@ -42,6 +51,8 @@ def follow(machine: Machine) -> Any:
     except (ValueError, TypeError, AttributeError, struct.error) as error:
         what = str(error) if type(error) is ValueError else "its parts do not fit together"
         raise DamagedError(what) from None
+    finally:
+        steps.left = left
     raise DamagedError(f"it has more than {MAX_STEPS:,} steps")
 
 

@@ -37,11 +37,14 @@ class Values(ABC):
         Why the numbers cannot be read, or "".
     native : numpy dtype
         Holds each of them exactly.
+    derived : bool
+        Whether they are made of other tensors of the checkpoint, which are listed as well.
     """
 
     is_float: bool = True
     reason: str = ""
     native: np.dtype[Any] = np.dtype(np.float32)
+    derived: bool = False
 
     @abstractmethod
     def fill(self, out: Array, start: int) -> None:

@@ -24,6 +24,7 @@ class WebSite(Site):
 
     def __init__(self, link: Link, base: str, query: dict[str, str]) -> None:
         super().__init__(link)
+        self.title = _title_of(base)
         self._base, self._query = base, query
         self._web = Web(link.patience)
 
@@ -62,7 +63,7 @@ class WebSite(Site):
         return WebFile(self._web, self.url(path))
 
 
-def title_of(url: str) -> str:
+def _title_of(url: str) -> str:
     """Return the last part of a URL's path that is a name, or the host."""
     parts = urlsplit(url)
     return PurePosixPath(unquote(parts.path)).name or parts.hostname or ""
