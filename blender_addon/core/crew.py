@@ -89,7 +89,7 @@ class Foreman:
         self.settings = replace(settings, model=settings.model.absolute())
         self._shelf = Shelf(crew.folder, crew.run)
         self._keys = Keys(checkpoint, self.settings)
-        job = Job(self.settings, checkpoint.stamp)
+        job = Job.of(self.settings, checkpoint.stamp)
         self._job = self._shelf.post(self._keys.job(), json.dumps(to_plain(job)))
 
     def sigma(self, plans: Sequence[Plan]) -> Ticks[float | None]:

@@ -16,13 +16,18 @@ from .text import printable
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?=://|::)")
 _HUB_NAME = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*(?:@[\w-][\w./-]*)?", re.ASCII)
 _HUB_LINK = "models--"
+# A name and a password; a name alone is a token where it stands before a web server.
+_PERSON = re.compile(r"(https?://)[^/?#]*@|(://)[^/?#]*:[^/?#]*@", re.IGNORECASE)
+_NO_SECRET = re.compile(r"(?:download|dl|raw)(?:=(?:true|false|[01]))?", re.IGNORECASE)
+HIDDEN = "…"
 
 
 @dataclass(frozen=True)
 class Url:
     """The address of a model on another machine, as a person gave it.
 
-    It answers what `Path` answers where both are taken; nothing is opened.
+    It answers what `Path` answers where both are taken; nothing is opened. Its text may hold a
+    secret: ``str`` gives what may be seen, in messages and in files.
 
     Attributes
     ----------
@@ -36,7 +41,10 @@ class Url:
     cache: Path | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return self.text
+        return shown(self.text)
+
+    def __repr__(self) -> str:
+        return f"Url({str(self)!r})"
 
     @property
     def path(self) -> PurePosixPath:
@@ -68,6 +76,22 @@ Location = Path | Url
 def is_url(text: str) -> bool:
     """Return whether a text is a URL, of whatever scheme."""
     return _SCHEME.match(text) is not None
+
+
+def has_person(text: str) -> bool:
+    """Return whether a URL holds a password, or what stands in the place of one."""
+    return _PERSON.search(text) is not None
+
+
+def shown(text: str) -> str:
+    """Return a URL without what may be secret: a password, and a signature after the ``?``."""
+    text = _PERSON.sub(lambda found: f"{found[1] or found[2]}{HIDDEN}@", text)
+    head, mark, rest = text, "", ""
+    if found := re.search("[?#]", text):
+        head, mark, rest = text[: found.start()], found[0], text[found.end() :]
+    if all(map(_NO_SECRET.fullmatch, rest.split("&"))):
+        return text
+    return head + mark + HIDDEN if rest else head
 
 
 def stored(text: str) -> Location:

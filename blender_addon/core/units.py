@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from math import prod
@@ -27,10 +27,12 @@ from typing import Any, Literal
 from ..version import VERSION
 from .errors import CheckpointError, EmptyFieldError, SettingsError, WeightwalkError
 from .fields import SLAB_PLANES, Plan, field_steps, measure_tensor, pool_part, tensors_of
+from .location import Url
 from .plain import from_plain, to_plain
 from .plans import make_plans, select
 from .pooling import Moments
 from .readers import Checkpoint, Tensor, open_checkpoint, printable
+from .readers.datafile import Place
 from .results import keep_moments, keep_pooled, keep_surfaces, read_pooled
 from .settings import Settings
 from .shelf import Shelf, posted
@@ -43,6 +45,8 @@ ENTRIES_PER_VOXEL = 20
 AT_HAND = 2
 # Files beside a checkpoint that say how it is to be read.
 CONFIGS = "*config*.json"
+# The same on another machine, which may not list its folders.
+FAR_CONFIGS = ("config.json", "quantize_config.json", "quant_config.json", "adapter_config.json")
 LARGEST_CONFIG = 1 << 20
 
 Kind = Literal["measure", "pool", "cut"]
@@ -59,10 +63,23 @@ class Job:
         The model's place is absolute.
     stamp : str
         `Checkpoint.stamp` as the one who asks has it.
+    address : str
+        The model's whole URL, which settings do not tell; "" where it is a path.
     """
 
     settings: Settings
     stamp: str
+    address: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, stamp: str) -> Job:
+        """Return a job with a model at this place."""
+        model = settings.model
+        return cls(settings, stamp, model.text if isinstance(model, Url) else "")
+
+    def whole(self) -> Settings:
+        """Return the settings, with the model's whole URL."""
+        return replace(self.settings, model=Url(self.address)) if self.address else self.settings
 
 
 @dataclass(frozen=True)
@@ -146,7 +163,9 @@ class Keys:
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
         # The place, too: files out of archives may share their names, sizes and times.
-        said = [maker(), str(settings.model), checkpoint.stamp, _configs(checkpoint)]
+        where = settings.model
+        place = where.text if isinstance(where, Url) else str(where)
+        said = [maker(), place, checkpoint.stamp, _configs(checkpoint)]
         self._begin = hashlib.sha256(_text(said))
         self.settings = settings
 
@@ -194,13 +213,17 @@ def _grid(plan: Plan, part: int) -> list[object]:
 
 def _configs(checkpoint: Checkpoint) -> list[object]:
     """Return what beside the tensors says how they are to be read, which no stamp covers."""
-    path = checkpoint.path
-    if not isinstance(path, Path):
-        return [checkpoint.config]
-    folder = path if path.is_dir() else path.parent
-    small = (f for f in folder.glob(CONFIGS) if f.is_file() and f.stat().st_size <= LARGEST_CONFIG)
+    small = (f for f in _beside(checkpoint) if f.is_file() and f.stat().st_size <= LARGEST_CONFIG)
     texts = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in small}
     return [checkpoint.config, texts]
+
+
+def _beside(checkpoint: Checkpoint) -> Iterable[Place]:
+    path = checkpoint.path
+    if isinstance(path, Path):
+        return (path if path.is_dir() else path.parent).glob(CONFIGS)
+    folders = {str(f.path.parent): f.path.parent for t in checkpoint.values() for f in t.sources}
+    return [folder / name for _, folder in sorted(folders.items()) for name in FAR_CONFIGS]
 
 
 def work_of(plan: Plan) -> int:
@@ -295,15 +318,15 @@ class _Bench:
     """A checkpoint and its plans, for all units of a job that a process makes."""
 
     def __init__(self, job: Job) -> None:
-        self.settings = job.settings
-        self.checkpoint = open_checkpoint(job.settings.model)
+        self.settings = settings = job.whole()
+        self.checkpoint = open_checkpoint(settings.model)
         if self.checkpoint.stamp != job.stamp:
             raise self._other("the files have changed, or are others where the worker looks")
-        tensors, _ = select(self.checkpoint, job.settings.selection)
-        plans, _ = make_plans(tensors, job.settings.field)
+        tensors, _ = select(self.checkpoint, settings.selection)
+        plans, _ = make_plans(tensors, settings.field)
         self.plans = {plan.name: plan for plan in plans}
         self.tensors = {tensor.name: tensor for tensor in tensors_of(plans)}
-        self.keys = Keys(self.checkpoint, job.settings)
+        self.keys = Keys(self.checkpoint, settings)
 
     def _other(self, why: str) -> CheckpointError:
         return CheckpointError(f"{printable(self.settings.model, 1000)}: {why}")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from .errors import CheckpointError, SeriesError
 from .kinship import Shapes, differences
-from .location import Location, is_url
+from .location import Location, Url, is_url
 from .plans import Skip
 from .series import (
     FINAL,
@@ -74,7 +74,7 @@ class Watch:
     def __init__(self, targets: Sequence[str]) -> None:
         if url := next(filter(is_url, targets), None):
             what = "only what lies on a disk can be followed; leave out --follow"
-            raise SeriesError(f"{printable(url, 1000)}: {what}")
+            raise SeriesError(f"{printable(Url(url), 1000)}: {what}")
         self._targets = tuple(targets)
         self._kind: Kind | None = None
         self._run: Run | None = None

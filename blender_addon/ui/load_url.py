@@ -99,4 +99,4 @@ def _asked(text: str) -> Location:
             raise WeightwalkError(f"{printable(text)}: {ASKED}" if text else ASKED)
         found = cached_model(text)
         return found or located(f"hf://{text}")
-    return located(str(location(text)))
+    return located(text) if not text.lower().startswith("file://") else location(text)

@@ -58,7 +58,7 @@ class ModelPanel(InTab, bpy.types.Panel):
                 return
             column = layout.column(align=True)
             column.active = False
-            column.label(text="A .safetensors file or a model's folder;")
+            column.label(text="A file of weights or a model's folder;")
             column.label(text="or drop a file here.")
             return
         _tensor_list(layout, context)

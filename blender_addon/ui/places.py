@@ -37,7 +37,7 @@ def located(path: str) -> Location:
     if not is_url(path):
         return absolute(path)
     if not bpy.app.online_access:
-        raise CheckpointError(f"{printable(path, 1000)}: {OFFLINE}")
+        raise CheckpointError(f"{printable(Url(path), 1000)}: {OFFLINE}")
     return Url(path, cache_folder(bpy.context).absolute() / "blocks")
 
 

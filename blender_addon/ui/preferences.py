@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 
+from ..core.location import HIDDEN, is_url
 from ..core.settings import MIN_FACES, SLAB_FACES
 
 PACKAGE = __package__.rpartition(".")[0]
@@ -93,6 +94,8 @@ def recent_models(context: bpy.types.Context) -> list[str]:
 
 def remember_model(context: bpy.types.Context, path: str) -> None:
     """Put a model on top of the recent ones; a disk that cannot be written does not matter."""
+    if is_url(path) and path.endswith(HIDDEN):
+        return  # it could not be opened again
     paths = [path, *(p for p in recent_models(context) if p != path)][:MOST_RECENT]
     try:
         text = json.dumps(paths).encode("utf-8", "backslashreplace")

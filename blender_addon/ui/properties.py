@@ -25,7 +25,6 @@ from ..core.settings import (
     SurfaceSettings,
 )
 from .flow_properties import Flow
-from .places import located
 from .preferences import COLORS
 from .run_properties import TrainingRun
 from .session import session
@@ -277,7 +276,7 @@ class Weights(bpy.types.PropertyGroup):
         floats = self.every_float()
         names = () if chosen == floats else tuple(chosen)
         return Settings(
-            located(self.path),
+            session().located(self.path),
             Selection(names=names),
             FieldSettings(
                 self.kind,

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.errors import BadInputError, CheckpointError
 from ..core.fields import SLAB_PLANES
 from ..core.flow.standing import FlowRecord
-from ..core.location import Url
+from ..core.location import Location, Url
 from ..core.model import Progress
 from ..core.readers import Checkpoint, printable
 from ..core.record import Record
@@ -262,7 +262,7 @@ class Session:
         CheckpointError
             It is not there any more, has changed, or Blender may not go online.
         """
-        where = located(path)
+        where = self.located(path)
         try:
             found = yield from opening(where)
         except CheckpointError as error:
@@ -275,6 +275,13 @@ class Session:
             )
         self._checkpoint = found
         return found
+
+    def located(self, path: str) -> Location:
+        """Do what `places.located` does; what a scene keeps of a URL may lack a secret in it."""
+        where, held = located(path), self._checkpoint
+        if isinstance(where, Url) and held is not None and str(held.path) == path:
+            return held.path
+        return where
 
     def hold(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint's headers at hand."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from ...location import Url
+from ...location import HIDDEN, Url, has_person, shown
 from ..datafile import bad
 from .blocks import Blocks, default_folder
 from .file import Block, Link, RemoteFile, fetch, heads
@@ -52,14 +52,17 @@ def connect(url: Url, link: Link | None = None) -> RemotePath:
 
 
 def _checked(text: str) -> str:
-    """Return a URL that holds no password: it would be in every message and in saved files."""
+    """Return a URL that can be opened: whole, and without a password."""
     try:
         parts = urlsplit(text)
-        secret, _ = parts.password, parts.port
-    except ValueError:
-        raise bad(text, "this cannot be a URL") from None
-    if secret:
-        raise bad(text.replace(secret, "…"), "a URL with a password in it is not opened")
+        _ = parts.port
+    except ValueError:  # a password may be anywhere in it
+        raise bad(f"{text.partition('://')[0]}://{HIDDEN}", "this cannot be a URL") from None
+    if has_person(text):
+        raise bad(shown(text), "a URL with a password or a token before the host is not opened")
+    if text.endswith(("?" + HIDDEN, "#" + HIDDEN)):
+        what = "what follows here may be secret and was not kept; load the model by its whole URL"
+        raise bad(text, what)
     if not text.isprintable():
-        raise bad(text, "this cannot be a URL")
+        raise bad(shown(text), "this cannot be a URL")
     return text

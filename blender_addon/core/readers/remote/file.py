@@ -86,14 +86,16 @@ class RemoteFile(DataFile):
     path : Place
     source : Source
     link : Link
+    address : str
+        Its whole URL.
     """
 
-    def __init__(self, path: Place, source: Source, link: Link) -> None:
+    def __init__(self, path: Place, source: Source, link: Link, address: str) -> None:
         self.path, self.source, self.link = path, source, link
         self.size = source.size
         self.stamp = (source.size, source.tag)
         # What nothing tells from a later state of it is of no use to another session.
-        self._key = f"{path}\n{source.size}\n{source.tag or uuid4()}"
+        self._key = f"{address}\n{source.size}\n{source.tag or uuid4()}"
         if source.first:
             self.keep(0, source.first)
 

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from ....version import VERSION
+from ...errors import CheckpointError
+from ...location import shown
 from ..datafile import bad
 from .source import BLOCK, DroppedError, Patience, Source
 
@@ -77,16 +79,16 @@ class Web:
                 raise _refusal(url, error) from None
         except URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise bad(url, "the server's certificate cannot be verified") from None
+                raise _bad(url, "the server's certificate cannot be verified") from None
             absent = isinstance(error.reason, ConnectionRefusedError | gaierror)
             raise DroppedError(_why(error.reason, self.patience), absent=absent) from None
         except (OSError, HTTPException) as error:
             raise DroppedError(_why(error, self.patience)) from None
         except ValueError:
-            raise bad(url, "this cannot be a URL") from None
+            raise _bad(url, "this cannot be a URL") from None
         if (response.headers["Content-Encoding"] or "identity").lower() != "identity":
             response.close()
-            raise bad(url, "the server only gives the file compressed, of which parts are no use")
+            raise _bad(url, "the server only gives the file compressed, of which parts are no use")
         return response
 
     @property
@@ -104,7 +106,7 @@ class Web:
                 raise DroppedError(_why(error, self.patience)) from None
             limit -= len(piece)
             if limit < 0:
-                raise bad(response.geturl(), "the server's answer is too long")
+                raise _bad(response.geturl(), "the server's answer is too long")
             if monotonic() > until:
                 raise DroppedError("the bytes come too slowly")
             if not piece:
@@ -172,13 +174,13 @@ class WebFile(Source):
         except _NoPartError as empty:
             self.size = empty.size
             if self.size:
-                raise bad(self._url, "the server refuses to give its first bytes") from None
+                raise _bad(self._url, "the server refuses to give its first bytes") from None
             return
         with response:
             if response.status == 206:
                 begin, end, self.size = self._part(response)
                 if begin or end > BLOCK:
-                    raise bad(self._url, "the server gives other bytes than were asked for")
+                    raise _bad(self._url, "the server gives other bytes than were asked for")
             else:
                 self.size = end = self._length_without_parts(response)
             yield from self._web.stream(response, min(end, BLOCK))
@@ -188,18 +190,18 @@ class WebFile(Source):
         try:
             response = self._ask(begin, end)
         except _NoPartError:
-            raise bad(self._url, "the file was cut since it was opened") from None
+            raise _bad(self._url, "the file was cut since it was opened") from None
         with response:
             if response.status == 206:
                 first, last, size = self._part(response)
                 if size != self.size:
-                    raise bad(self._url, "the file has changed since it was opened")
+                    raise _bad(self._url, "the file has changed since it was opened")
                 if first != begin or not begin < last <= end:
-                    raise bad(self._url, "the server gives other bytes than were asked for")
+                    raise _bad(self._url, "the server gives other bytes than were asked for")
                 yield from self._web.stream(response, last - begin)
                 return
             if self._length_without_parts(response) != self.size:
-                raise bad(self._url, "the file has changed since it was opened")
+                raise _bad(self._url, "the file has changed since it was opened")
             skip = begin
             for piece in self._web.stream(response, end):
                 if skip < len(piece):
@@ -217,7 +219,7 @@ class WebFile(Source):
             raise DroppedError("the link to the file has expired") from None
         try:
             if response.status not in {200, 206}:
-                raise bad(self._url, f"the server answers with status {response.status}")
+                raise _bad(self._url, f"the server answers with status {response.status}")
             self._check_version(response)
         except BaseException:
             response.close()
@@ -231,17 +233,17 @@ class WebFile(Source):
         if self._version is None:
             self._version = version
         elif version != self._version:
-            raise bad(self._url, "the file has changed since it was opened")
+            raise _bad(self._url, "the file has changed since it was opened")
 
     def _part(self, response: HTTPResponse) -> tuple[int, int, int]:
         """Return which bytes an answer holds, its end excluded, and the size of the file."""
         told = _CONTENT_RANGE.fullmatch(response.headers["Content-Range"] or "")
         if told is None:
-            raise bad(self._url, "the server does not say which bytes it gives")
+            raise _bad(self._url, "the server does not say which bytes it gives")
         first, last, size = map(int, told.groups())
         length = response.headers["Content-Length"]
         if length is not None and length != str(last + 1 - first):
-            raise bad(
+            raise _bad(
                 self._url, f"the server promises {last + 1 - first:,} bytes, but sends others"
             )
         return first, last + 1, size
@@ -250,7 +252,7 @@ class WebFile(Source):
         """Return the length of an answer that holds the whole file, where that is small enough."""
         length = response.headers["Content-Length"] or ""
         if not length.isdecimal() or not 0 <= int(length[:20]) <= WHOLE:
-            raise bad(
+            raise _bad(
                 self._url,
                 "the server gives no parts of files (it ignores range requests); "
                 "download the file and open it from there",
@@ -278,7 +280,7 @@ class _Redirects(HTTPRedirectHandler):
         """Return the request to the new address."""
         before, after = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if after not in {"http", "https"} or (before, after) == ("https", "http"):
-            raise bad(req.full_url, f"the server redirects to {after}://, which is not followed")
+            raise _bad(req.full_url, f"the server redirects to {after}://, which is not followed")
         request = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
         if request is not None:
             self._web.sign(request)
@@ -291,6 +293,11 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", port
 
 
+def _bad(url: str, what: str) -> CheckpointError:
+    """Return the error for a URL, which may be signed: as where a redirect has led."""
+    return bad(shown(url), what)
+
+
 def _whole(headers: Message) -> int:
     told = _NO_PART.fullmatch(headers["Content-Range"] or "")
     return int(told[1]) if told else 0
@@ -298,13 +305,14 @@ def _whole(headers: Message) -> int:
 
 def _refusal(url: str, error: HTTPError) -> Exception:
     """Return what an answer that is no success means."""
+    url = shown(url)
     if error.code in {404, 410}:
         return FileNotFoundError(errno.ENOENT, "there is no such file", url)
     if error.code in {401, 403}:
         return PermissionError(errno.EACCES, f"the server refuses access, status {error.code}", url)
     what = f"the server answers with status {error.code}"
     return (
-        DroppedError(what, _retry_after(error.headers)) if error.code in _AGAIN else bad(url, what)
+        DroppedError(what, _retry_after(error.headers)) if error.code in _AGAIN else _bad(url, what)
     )
 
 

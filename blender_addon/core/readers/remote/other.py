@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import MissingDependencyError
+from ...location import shown
 from ...text import printable
 from ..datafile import bad
 from .file import Link
@@ -24,13 +25,13 @@ class OtherSite(Site):
     system : fsspec.AbstractFileSystem
     root : str
         The folder, as the system writes it.
-    shown : str
+    base : str
         The same as a person would.
     """
 
-    def __init__(self, link: Link, system: Any, root: str, shown: str) -> None:
+    def __init__(self, link: Link, system: Any, root: str, base: str) -> None:
         super().__init__(link)
-        self._system, self._root, self._shown = system, root.rstrip("/"), shown.rstrip("/")
+        self._system, self._root, self._base = system, root.rstrip("/"), base.rstrip("/")
 
     @classmethod
     def at(cls, url: str, link: Link) -> RemotePath:
@@ -39,15 +40,19 @@ class OtherSite(Site):
         try:
             folder = system.isdir(path)
         except Exception as error:
-            raise bad(url, f"cannot be read ({_said(error)})") from None
+            raise bad(shown(url), f"cannot be read ({_said(error)})") from None
         if folder:
             return RemotePath(cls(link, system, path, url), "")
         parent, _, name = path.rstrip("/").rpartition("/")
         return RemotePath(cls(link, system, parent, url.rstrip("/").rpartition("/")[0]), name)
 
     def url(self, path: str) -> str:
+        """Return the URL of a file or folder as it may be seen."""
+        return shown(self.address(path))
+
+    def address(self, path: str) -> str:
         """Return the URL of a file or folder."""
-        return f"{self._shown}/{path}" if path else self._shown
+        return f"{self._base}/{path}" if path else self._base
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
@@ -127,7 +132,7 @@ def _system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise MissingDependencyError(f"{scheme}:// needs a package: {_said(error)}") from None
     except Exception as error:
-        raise bad(url, f"cannot be opened ({_said(error)})") from None
+        raise bad(shown(url), f"cannot be opened ({_said(error)})") from None
     return system, str(path)
 
 

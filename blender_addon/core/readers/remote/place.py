@@ -43,7 +43,11 @@ class Site(ABC):
 
     @abstractmethod
     def url(self, path: str) -> str:
-        """Return the URL of a file or a folder, as a person would give it."""
+        """Return the URL of a file or a folder as a person would give it, without secrets."""
+
+    def address(self, path: str) -> str:
+        """Return the URL with all that is in it, for nobody to see."""
+        return self.url(path)
 
     @abstractmethod
     def kind(self, path: str) -> Kind:
@@ -63,7 +67,8 @@ class Site(ABC):
             found = self._open.get(place.path)
         if found is None:
             try:
-                found = RemoteFile(place, self._patiently(place), self.link)
+                source = self._patiently(place)
+                found = RemoteFile(place, source, self.link, self.address(place.path))
             except (FileNotFoundError, PermissionError) as error:
                 found = error
             with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from ...location import shown
 from ..datafile import bad
 from .file import Link
 from .http import Web, WebFile
@@ -34,12 +35,17 @@ class WebSite(Site):
         parts = urlsplit(url)
         folder, _, name = parts.path.rpartition("/")
         if not name:
-            raise bad(url, "a web server does not list its folders; give the URL of a file")
+            why = "a web server does not list its folders; give the URL of a file"
+            raise bad(shown(url), why)
         base = urlunsplit((parts.scheme, parts.netloc, f"{folder}/", "", ""))
         name = unquote(name)
         return RemotePath(cls(link, base, {name: parts.query}), name)
 
     def url(self, path: str) -> str:
+        """Return the URL of a file as it may be seen."""
+        return shown(self.address(path))
+
+    def address(self, path: str) -> str:
         """Return the URL of a file."""
         query = self._query.get(path)
         return self._base + quote(path) + (f"?{query}" if query else "")
@@ -60,7 +66,7 @@ class WebSite(Site):
 
     def source(self, path: str) -> WebFile:
         """Open a file."""
-        return WebFile(self._web, self.url(path))
+        return WebFile(self._web, self.address(path))
 
 
 def _title_of(url: str) -> str:

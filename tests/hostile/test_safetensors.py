@@ -1,11 +1,10 @@
-"""Files made to hurt: each is one `CheckpointError` of one line, or opens and reads in range."""
+"""Headers, indices and paths made to hurt, each with what is said about it."""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
-import struct
 import tempfile
 import tracemalloc
 import zipfile
@@ -19,14 +18,11 @@ from hypothesis import strategies as st
 from weightwalk.core.errors import CheckpointError
 from weightwalk.core.readers import open_checkpoint, printable
 
+from .making import packed
+
 
 def entry(dtype: Any = "U8", shape: Any = (1,), offsets: Any = (0, 1)) -> dict[str, Any]:
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
-
-
-def packed(header: object, data: bytes = b"", length: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
 def assert_refused(path: Path, says: str) -> None:
