@@ -32,9 +32,8 @@ def on_disk(text: str) -> Path:
     found = location(text)
     if isinstance(found, Path):
         return found
-    raise argparse.ArgumentTypeError(
-        f"{str(found)!r} is a URL: this takes a model on a disk"
-    )
+    what = "is a URL: the model has to be on a disk for this"
+    raise argparse.ArgumentTypeError(f"{str(found)!r} {what}")
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

@@ -230,12 +230,18 @@ def _inspect(chosen: argparse.Namespace) -> int:
             for t in checkpoint.values()
         ]
         if chosen.json:
-            print(json.dumps({"model": checkpoint.name, "tensors": tensors}, indent=1))
+            said = {"model": checkpoint.name, "notes": checkpoint.notes, "tensors": tensors}
+            print(json.dumps(said, indent=1))
             return 0
-        total = sum(t.nbytes for t in checkpoint.values() if not t.values.derived)
-        print(f"{printable(checkpoint.name)}: {len(tensors)} tensors, {size_of(total)}")
+        count, total = (
+            len(tensors),
+            sum(t.nbytes for t in checkpoint.values() if not t.values.parts),
+        )
+        print(f"{printable(checkpoint.name)}: {count} tensor{'s' * (count != 1)}, {size_of(total)}")
         packings = [str(tensor.packing or "") for tensor in checkpoint.values()]
         wide = max(map(len, packings), default=0)  # no column where nothing is packed
+        packed = f"{'packed as':<{wide}}  " if wide else ""
+        print(f"  {'':>9}  {'role':<18} {'dtype':<8} {'shape':>14}  {'size':>9}  {packed}name")
         for t, tensor, packing in zip(tensors, checkpoint.values(), packings, strict=True):
             shape = "×".join(map(str, t["shape"])) or "scalar"
             layer = "" if t["layer"] is None else f"layer {t['layer']}"
@@ -245,4 +251,4 @@ def _inspect(chosen: argparse.Namespace) -> int:
                 f"{size_of(t['bytes']):>9}  {packing:<{wide}}{'  ' * (wide > 0)}"
                 f"{printable(t['name'])}{reason}"
             )
-    return 0
+        return tell_company(checkpoint.notes, ())

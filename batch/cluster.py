@@ -6,6 +6,7 @@ folder that this process and all workers see.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import secrets
@@ -82,10 +83,24 @@ def _client(address: str) -> Any:
     try:
         # First, for a client that was never one waits for twenty seconds at its end.
         distributed.comm.resolve_address(address)
+        asyncio.run(_greet(address))
         return distributed.Client(address, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         why = printable(str(error) or type(error).__name__, 300)
         raise SettingsError(f"scheduler: {printable(address)} does not answer: {why}") from None
+
+
+async def _greet(address: str) -> None:
+    """Wait so long and no longer for a word of a scheduler: a client would wait for ever."""
+    import distributed
+
+    security = distributed.Security().get_connection_args("client")
+    try:
+        async with asyncio.timeout(ANSWER):
+            comm = await distributed.comm.connect(address, timeout=ANSWER, **security)
+    except TimeoutError:
+        raise TimeoutError(f"nothing came for {ANSWER:g} s") from None
+    comm.abort()
 
 
 class Cluster:
@@ -144,7 +159,16 @@ class Cluster:
 
     def _look(self) -> None:
         """Say how many work for us; there may be none yet, where machines are started on demand."""
-        there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        identity = self._client.scheduler.identity
+        try:
+            told = self._client.sync(identity, n_workers=-1, callback_timeout=ANSWER)
+        except TimeoutError:
+            why = f"the scheduler {self._address} has not answered for {ANSWER:g} s"
+            raise WeightwalkError(why) from None
+        except OSError as error:
+            why = f"the scheduler {self._address} is gone: {printable(error, 300)}"
+            raise WeightwalkError(why) from None
+        there = set(told["workers"])
         self._check(there - self._known)
         self._known, count = there, len(there)
         self.waits = not count
@@ -156,9 +180,16 @@ class Cluster:
         """Raise where a worker has no Weightwalk: Dask would only see it break off."""
         if not new:
             return
-        found = self._client.run(
-            importlib.import_module, performed.__module__, workers=list(new), on_error="return"
-        )
+        module = performed.__module__
+
+        async def ask() -> dict[str, Any]:
+            run = self._client.run
+            return await run(importlib.import_module, module, workers=list(new), on_error="return")  # type: ignore[no-any-return]
+
+        try:
+            found = self._client.sync(ask, callback_timeout=ANSWER)
+        except TimeoutError:
+            return  # what is wrong with one that says nothing is for the scheduler to find out
         for where, what in found.items():
             if isinstance(what, ImportError):
                 raise SettingsError(

@@ -50,7 +50,7 @@ OUTSIDE = {"model.embed_tokens": (32000, 4096), "model.norm": (4096,), "lm_head"
 # Run by the interpreter that has Weightwalk. Seconds and bytes of all fields of some tensors, and
 # how much memory that adds to what the process has once it is ready.
 READ = """
-import json, os, resource, sys, time
+import json, os, sys, time
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core
 import weightwalk
@@ -62,11 +62,11 @@ from weightwalk.core.settings import FieldSettings
 def resident():
     with open("/proc/self/status") as status:
         lines = dict(line.split(":", 1) for line in status)
-    return 1024 * int(lines["VmRSS"].split()[0])
+    return [1024 * int(lines[name].split()[0]) for name in ("VmRSS", "VmHWM")]
 
 model, most, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 settings = FieldSettings(rows=256, cols=256)
-seconds, busy, before = [], [], resident()
+seconds, busy, (before, _) = [], [], resident()
 for _ in range(times):
     begin, began, read = time.perf_counter(), time.process_time(), 0
     with weightwalk.open(model) as checkpoint:
@@ -78,7 +78,8 @@ for _ in range(times):
                 read += nbytes
     seconds.append(time.perf_counter() - begin)
     busy.append(time.process_time() - began)
-peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# Not ru_maxrss, which begins with what the process held that started this one.
+_, peak = resident()
 print(json.dumps({"seconds": seconds, "busy": busy, "bytes": read, "added": peak - before}))
 """
 

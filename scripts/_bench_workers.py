@@ -1,7 +1,7 @@
 """Measure two workers against one process, from the file to the surfaces.
 
 Arguments: FOLDER REPEAT. Runs where weightwalk is installed, on two cores or more; prints JSON. The
-model is written first: BF16 matrices of a Llama's shapes, 2.9 GB, which are read from the page
+model is written first: BF16 matrices of a Llama's shapes, 5.8 GB, which are read from the page
 cache. What is timed are the stages up to the surfaces, the start of the workers included.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-LAYERS, HIDDEN, INNER = 32, 2048, 5632
+LAYERS, HIDDEN, INNER = 64, 2048, 5632
 SHAPES = {
     "self_attn.q_proj": (HIDDEN, HIDDEN),
     "self_attn.k_proj": (HIDDEN // 4, HIDDEN),

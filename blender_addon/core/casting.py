@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CheckpointError, EmptyFieldError
-from .fields import Field, Plan, tensors_of
+from .fields import Field, Plan
 from .locking import Cutter, Held, Units, compose, pool_and_keep
 from .marching import NOTHING
 from .model import Bar, Progress, fetched
 from .notes import Notes, Show
 from .plans import Skip
 from .settings import AnimationSettings, SurfaceSettings
+from .sigma import tensors_of
 from .stages import Stages, Ticks
 from .store import Store
 from .surfaces import Surface, extract_steps

@@ -13,13 +13,14 @@ from typing import Protocol, TypeVar
 
 from . import errors
 from .errors import OutputError, WeightwalkError
-from .fields import Plan, sigma_of_all
+from .fields import Plan
 from .plain import to_plain
 from .pooling import Moments
 from .readers import Checkpoint, printable
 from .results import Made, read_moments, read_surfaces
 from .settings import Settings
 from .shelf import Shelf
+from .sigma import sigma_of_all
 from .stages import Ticks
 from .units import Job, Keys, Order, Unit, cutting, measuring, order_of, pooling
 
@@ -93,7 +94,7 @@ class Foreman:
         self._job = self._shelf.post(self._keys.job(), json.dumps(to_plain(job)))
 
     def sigma(self, plans: Sequence[Plan]) -> Ticks[float | None]:
-        """Do what `fields.shared_sigma` does."""
+        """Do what `sigma.shared_sigma` does."""
         units = measuring(plans, self._keys)
         yield from self._make(units)
         total = Moments()

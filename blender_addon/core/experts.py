@@ -20,9 +20,6 @@ from .readers.datafile import Array
 from .readers.values import Panels, Span, Values
 
 MOST = 1 << 14  # experts of a layer; the largest models have 2048
-_PANEL = (
-    1 << 24
-)  # entries, 64 MiB: of a matrix that lies transposed, most of a panel's file is read
 _BLOCK = 1 << 18  # entries of the file that are read at a time
 
 
@@ -30,8 +27,7 @@ class ExpertValues(Panels):
     """Numbers of a matrix that lies in a larger tensor, in whichever order.
 
     Rows that follow one another in the file are read as they lie. Else they are gathered a panel
-    at a time: 8 MiB, or 64 MiB of a transposed matrix, for which much of the file is read for
-    each panel.
+    at a time.
 
     Parameters
     ----------
@@ -43,13 +39,11 @@ class ExpertValues(Panels):
     """
 
     def __init__(self, source: Values, within: Within, shape: tuple[int, int]) -> None:
-        super().__init__(*shape)
+        super().__init__(*shape, across=within.col_stride > within.row_stride)
         self.source = source
         self.offset, self.strides = within.offset, (within.row_stride, within.col_stride)
         self.is_float, self.reason, self.native = source.is_float, source.reason, source.native
         self._plain = self.strides == (self.width, 1)
-        if within.col_stride > within.row_stride:
-            self.height = max(_PANEL // max(self.width, 1), 1)
 
     def fill(self, out: Array, start: int) -> None:
         """Read the numbers as they lie, or from panels; a single one is looked up."""

@@ -18,16 +18,16 @@ Values are pooled entries divided by σ, the standard deviation of all finite en
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EmptyFieldError, SettingsError
+from .errors import EmptyFieldError
 from .fetching import ready
-from .pooling import Int64, Moments, Pooled, measure, pool_steps
+from .pooling import Int64, Pooled, pool_steps
 from .readers import printable
 from .settings import FieldKind, FieldSettings
 from .smoothing import smooth
@@ -377,35 +377,3 @@ def why_empty(part: Part, grid: Pooled) -> str:
     if not (math.isfinite(sigma) and sigma > 0.0):
         return "has a standard deviation that double precision cannot hold"
     return ""
-
-
-def shared_sigma(plans: Iterable[Plan]) -> Ticks[float | None]:
-    """Return one σ over all finite entries of all tensors of some plans, or None if it is zero.
-
-    Raises
-    ------
-    SettingsError
-        Double precision cannot hold it.
-    """
-    total = Moments()
-    for tensor in tensors_of(plans):
-        total += yield from measure_tensor(tensor)
-    return sigma_of_all(total)
-
-
-def measure_tensor(tensor: Tensor) -> Ticks[Moments]:
-    """Return the moments of a tensor, wherever it is."""
-    yield from ready(tensor)
-    return (yield from measure(tensor))
-
-
-def sigma_of_all(total: Moments) -> float | None:
-    """Return the one σ of tensors with these moments in all; see `shared_sigma`."""
-    if not math.isfinite(total.sigma):
-        raise SettingsError("sigma: one for all tensors is beyond double precision; use 'tensor'")
-    return total.sigma or None
-
-
-def tensors_of(plans: Iterable[Plan]) -> list[Tensor]:
-    """Return the tensors that some plans have, each once."""
-    return list({part.tensor.name: part.tensor for plan in plans for part in plan.parts}.values())

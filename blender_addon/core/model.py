@@ -13,12 +13,13 @@ from .crew import Crew, Foreman
 from .errors import EmptyFieldError, WeightwalkError
 from .exhibit import Exhibit, color_scale, place_steps
 from .fetching import bytes_of, fetch, missing, opened
-from .fields import Plan, build_steps, shared_sigma, tensors_of
+from .fields import Plan, build_steps
 from .layout import Layout, corridor
 from .plans import Skip, make_plans, select
 from .readers import Checkpoint, Tensor, printable
 from .results import Made
 from .settings import Settings
+from .sigma import shared_sigma, tensors_of
 from .stages import Stages, Ticks
 from .surfaces import Surface, extract_steps
 from .units import work_of
@@ -295,6 +296,11 @@ def unplanned(checkpoint: Checkpoint, chosen: list[Tensor], plans: list[Plan]) -
     if integers:
         name = printable(integers[0])
         notes.append(f"{len(integers)} of integers, such as {name}: shown when named exactly")
+    names = {t.name for t in chosen}
+    parts = [part for t in chosen for part in t.values.parts if part not in names]
+    if parts:
+        name = printable(parts[0])
+        notes.append(f"{len(parts)} that updates are made of, such as {name}: shown when named")
     planned = {part.tensor.held_by[0] for plan in plans for part in plan.parts}
     unfit = [t.name for t in chosen if t.name not in planned and 0 not in t.shape]
     if unfit:

@@ -107,21 +107,22 @@ IN_LAYER: tuple[tuple[str, str], ...] = (
     (r"{attn}\.sinks", "sinks"),
     (r"{attn}\.rotary_emb\.inv_freq", "rotary"),
     # experts: one tensor each, or all fused in one
-    (r"{moe}\.{shared}\.(?:gate_proj|w1)", "shared_gate"),
-    (r"{moe}\.{shared}\.(?:up_proj|w3)", "shared_up"),
-    (r"{moe}\.{shared}\.(?:down_proj|w2|output_linear)", "shared_down"),
-    (r"{moe}\.{shared}\.(?:gate_up_proj|input_linear)", "shared_gate_up"),
-    (r"{shared}\.input_linear", "shared_gate_up"),
-    (r"{shared}\.output_linear", "shared_down"),
+    (r"(?:{moe}\.)?{shared}\.(?:gate_proj|w1)", "shared_gate"),
+    (r"(?:{moe}\.)?{shared}\.(?:up_proj|w3)", "shared_up"),
+    (r"(?:{moe}\.)?{shared}\.(?:down_proj|w2|output_linear)", "shared_down"),
+    (r"(?:{moe}\.)?{shared}\.(?:gate_(?:and_)?up_proj|input_linear)", "shared_gate_up"),
     (r"{moe}\.shared_expert_gate", "shared_router"),
     (r"{moe}\.(?:gate|gate\.wg|router|router\.layer|router\.classifier)|ffn_gate_inp", "router"),
-    (r"router(?:\.proj)?", "router"),
+    (r"router(?:\.proj)?|(?:{moe}\.)?moe_statics|block_sparse_moe", "router"),
     # all experts of a layer in one tensor, under other names: DBRX, Aria, JetMoE, OpenAI's gpt-oss
     (r"{moe}\.experts\.mlp\.w1", "gate"),
     (r"{moe}\.experts\.mlp\.v1", "up"),
     (r"{moe}\.experts\.mlp\.w2", "down"),
     (r"{moe}\.experts\.fc1|{mlp}\.input_linear|mlp\.mlp1", "gate_up"),
     (r"{moe}\.experts\.fc2|{mlp}\.output_linear|mlp\.mlp2", "down"),
+    (r"moe\.gate_proj", "gate"),  # Step3
+    (r"moe\.up_proj", "up"),
+    (r"moe\.down_proj", "down"),
     # Grok
     (r"{moe}\.{expert}\.linear", "gate"),
     (r"{moe}\.{expert}\.linear_v", "up"),
@@ -129,7 +130,7 @@ IN_LAYER: tuple[tuple[str, str], ...] = (
     (r"(?:{moe}\.)?{expert}\.(?:gate_proj|w1|wi_0)|ffn_gate_exps", "gate"),
     (r"(?:{moe}\.)?{expert}\.(?:up_proj|w3|wi_1|wi)|ffn_up_exps", "up"),
     (r"(?:{moe}\.)?{expert}\.(?:down_proj|w2|wo)|ffn_down_exps", "down"),
-    (r"(?:{moe}\.)?{expert}\.gate_up_proj|block_sparse_moe\.input_linear", "gate_up"),
+    (r"(?:{moe}\.)?{expert}\.gate_(?:and_)?up_proj|block_sparse_moe\.input_linear", "gate_up"),
     (r"block_sparse_moe\.output_linear", "down"),
     # MLP
     (r"{mlp}\.(?:gate_up_proj|gate_up)", "gate_up"),
@@ -138,6 +139,9 @@ IN_LAYER: tuple[tuple[str, str], ...] = (
     (r"{mlp}\.(?:down_proj|w2|wo|c_proj|fc2|dense_4h_to_h|lin2|fc_out)|ffn_down", "down"),
     (r"intermediate\.dense|fc1|linear1", "up"),
     (r"output\.dense|fc2|linear2", "down"),
+    # right below the layer, as small models of one's own have them
+    *((rf"(?<=:){role}_proj", role) for role in ("q", "k", "v", "o", "qkv")),
+    *((rf"(?<=:){role}_proj", role) for role in ("gate", "up", "gate_up", "down")),
     # norms; "post_attention_layernorm" stands before the MLP, but see naming._SANDWICH
     (r"input_layernorm|ln_1|ln1|norm1|layer_norm1|layernorm_before|attention_norm", "attn_norm"),
     (r"norm_attn_norm\.norm_1", "attn_norm"),

@@ -132,7 +132,7 @@ _IN_LAYER_RE = _compile(IN_LAYER)
 _OUTSIDE_RE = _compile(OUTSIDE)
 _PARAMETERS_RE = tuple((re.compile(pattern + "$", re.I), suffix) for pattern, suffix in PARAMETERS)
 _FUSABLE = frozenset(("gate", "up", "down", "gate_up"))
-_OF_EXPERTS = re.compile(r"experts|_moe|_exps|put_linear|mlp\.mlp[12]")
+_OF_EXPERTS = re.compile(r"experts|[_.]moe\.|_exps|put_linear|mlp\.mlp[12]")
 _EXPERT_WORDS = frozenset(("experts", "expert", "ffn_gate", "ffn_up", "ffn_down"))  # old GGUF
 _INDEX = re.compile(r"[0-9]{1,6}")
 # Flax: layers_0; Switch and NLLB: expert_0

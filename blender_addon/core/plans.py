@@ -66,7 +66,12 @@ def select(checkpoint: Checkpoint, selection: Selection) -> tuple[list[Tensor], 
             t for t in tensors
             if t.name in exact or any(fnmatchcase(t.name, p) for p in selection.patterns)
         ]  # fmt: skip
-    chosen = [t for t in tensors if t.is_float or not t.decodable or t.name in exact]
+    # What an update is made of would stand in its way.
+    parts = {part for t in tensors for part in t.values.parts} if not exact else set()
+    chosen = [
+        t for t in tensors
+        if t.name not in parts and (t.is_float or not t.decodable or t.name in exact)
+    ]  # fmt: skip
     if tensors and not chosen:
         raise SelectionError(
             f"{where}: only integer or boolean tensors match; "

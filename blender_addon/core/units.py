@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from ..version import VERSION
 from .errors import CheckpointError, EmptyFieldError, SettingsError, WeightwalkError
-from .fields import SLAB_PLANES, Plan, field_steps, measure_tensor, pool_part, tensors_of
+from .fields import SLAB_PLANES, Plan, field_steps, pool_part
 from .location import Url
 from .plain import from_plain, to_plain
 from .plans import make_plans, select
@@ -36,6 +36,7 @@ from .readers.datafile import Place
 from .results import keep_moments, keep_pooled, keep_surfaces, read_pooled
 from .settings import Settings
 from .shelf import Shelf, posted
+from .sigma import measure_tensor, tensors_of
 from .stages import Ticks, finish
 from .surfaces import extract_steps
 

@@ -159,10 +159,14 @@ def fill(weights: Weights, checkpoint: Checkpoint, context: bpy.types.Context) -
     weights.reading = weights.copy_text = weights.refine_plan = ""
     weights.run.clear()
     weights.tensors.clear()
+    # What an update is made of would stand in its way: it is listed, and chosen by hand.
+    parts = {part for tensor in checkpoint.values() for part in tensor.values.parts}
     for tensor in checkpoint.values():
         item = weights.tensors.add()
         item.name = tensor.name
         _describe(item, tensor)
+        if tensor.name in parts:
+            item.kind = "part"
     layers = [tensor.layer for tensor in checkpoint.values() if tensor.layer is not None]
     weights.active = 0
     weights.search, weights.by_layer = "", False

@@ -354,7 +354,7 @@ class Weights(bpy.types.PropertyGroup):
         elif what == "invert":
             chosen[listed] = ~chosen[listed]
         else:
-            fits = (kinds != "integer") if what == "all" else (kinds == what)
+            fits = ~np.isin(kinds, ("integer", "part")) if what == "all" else (kinds == what)
             chosen[:] = listed & fits
         self.tensors.foreach_set("chosen", chosen)
         self.tell_cost()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,11 @@ import time
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from weightwalk.batch.cluster import cluster_crew
+from weightwalk.core.errors import SettingsError, WeightwalkError
+from weightwalk.core.stages import finish
 
+COUNT = 12  # of fields
 COMMAND = [sys.executable, "-m", "weightwalk", "mesh"]
 OPTIONS = ["--name=x", "--rows=256", "--cols=256", "--faces=200000", "--glb-compression=quantize"]
 
@@ -20,7 +25,7 @@ OPTIONS = ["--name=x", "--rows=256", "--cols=256", "--faces=200000", "--glb-comp
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     rng = np.random.default_rng(0)
-    names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(16)]
+    names = [f"model.layers.{i}.self_attn.q_proj.weight" for i in range(COUNT)]
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     save_file({name: rng.standard_normal((256, 256)).astype(np.float32) for name in names}, path)
     return path
@@ -45,7 +50,7 @@ def cluster(tmp_path):
         yield json.loads(told.read_text())["address"], processes
     finally:
         for process in reversed(processes):
-            process.terminate()
+            process.kill()
         for process in processes:
             process.wait(20)
 
@@ -64,7 +69,7 @@ def test_a_worker_that_dies_in_the_middle_changes_nothing(cluster, model, tmp_pa
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     first.kill()
-    assert len(list(shared.glob("*.unit"))) < 14, "it was not in the middle any more"
+    assert len(list(shared.glob("*.unit"))) < COUNT - 1, "it was not in the middle any more"
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 0, said
     assert "Traceback" not in said
@@ -73,12 +78,12 @@ def test_a_worker_that_dies_in_the_middle_changes_nothing(cluster, model, tmp_pa
     for name in ("x.stl", "x.glb"):
         one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
         assert one == two
-    assert len(list(shared.glob("*.unit"))) == 16
+    assert len(list(shared.glob("*.unit"))) == COUNT
 
 
 @pytest.mark.cluster
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
-def test_interrupted_it_takes_back_what_is_not_done(cluster, model, tmp_path):
+def test_interrupted_it_takes_back_what_is_not_done(cluster, model, tmp_path, monkeypatch):
     address, (scheduler, *workers) = cluster
     shared = tmp_path / "shared"
     process = start(model, tmp_path / "out", f"--scheduler={address}", f"--shared={shared}")
@@ -92,9 +97,16 @@ def test_interrupted_it_takes_back_what_is_not_done(cluster, model, tmp_path):
     # What a worker was at is completed; nothing new is begun, and the cluster goes on.
     time.sleep(1.0)
     made = len(list(shared.glob("*.unit")))
-    assert made < 16
+    assert made < COUNT
     assert {path.suffix for path in shared.iterdir()} == {".unit"}
     assert [process.poll() for process in (scheduler, *workers)] == [None] * 3
+    # A scheduler that says nothing any more is not waited for without end.
+    with cluster_crew(address, shared, tmp_path) as crew:
+        scheduler.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr("weightwalk.batch.cluster.ANSWER", 0.3)
+        with pytest.raises(WeightwalkError, match=r"scheduler .* has not answered for 0.3 s"):
+            finish(crew.work([]))
+        scheduler.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.cluster
@@ -104,6 +116,15 @@ def test_what_is_no_scheduler_is_said_in_one_line(model, tmp_path):
     assert (process.returncode, len(said.splitlines())) == (2, 1)
     assert "scheduler: carrier-pigeon://a does not answer" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.cluster
+def test_what_takes_connections_and_says_nothing_is_no_scheduler(tmp_path, monkeypatch):
+    monkeypatch.setattr("weightwalk.batch.cluster.ANSWER", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        crew = cluster_crew(f"tcp://127.0.0.1:{silent.getsockname()[1]}", tmp_path, tmp_path)
+        with pytest.raises(SettingsError, match=r"does not answer: nothing came for 0.3 s"):
+            crew.__enter__()
 
 
 def test_without_dask_it_says_what_to_install(model, tmp_path):

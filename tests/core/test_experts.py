@@ -17,6 +17,7 @@ from weightwalk.core.fields import build
 from weightwalk.core.inspect import read_cell
 from weightwalk.core.naming import parse
 from weightwalk.core.plans import make_plans
+from weightwalk.core.readers import values
 from weightwalk.core.settings import FieldSettings
 
 EXPERTS, HIDDEN, INNER = 3, 24, 20
@@ -123,7 +124,8 @@ def write(folder, spelling, numbers):
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_the_same_numbers_give_the_same_fields(tmp_path, monkeypatch, numbers, spelling):
-    monkeypatch.setattr(experts, "_PANEL", 7 * HIDDEN)  # panels and blocks that end within cells
+    for name in ("_PANEL", "_PANEL_ACROSS"):  # panels and blocks that end within cells
+        monkeypatch.setattr(values, name, 7 * HIDDEN)
     monkeypatch.setattr(experts, "_BLOCK", 111)
     chosen = FieldSettings("experts", 9, 10, "absmax")
     with weightwalk.open(write(tmp_path / "m", spelling, numbers)) as checkpoint:

@@ -16,10 +16,11 @@ from safetensors.numpy import save_file
 from weightwalk.core import fields as built
 from weightwalk.core import pooling
 from weightwalk.core.errors import EmptyFieldError
-from weightwalk.core.fields import build, shared_sigma
+from weightwalk.core.fields import build
 from weightwalk.core.plans import make_plans, select
 from weightwalk.core.pooling import cell_edges, matrix_shape, measure, pool
 from weightwalk.core.settings import FieldSettings, Selection
+from weightwalk.core.sigma import shared_sigma
 from weightwalk.core.stages import finish
 
 MODES = ("rms", "absmax", "mean")

@@ -18,12 +18,13 @@ from weightwalk.core import inspect as inspecting
 from weightwalk.core import pooling
 from weightwalk.core.errors import CheckpointError, SelectionError, SettingsError
 from weightwalk.core.experts import find
-from weightwalk.core.fields import build, shared_sigma
+from weightwalk.core.fields import build
 from weightwalk.core.inspect import find_plan, read_cell, rectangle_around, refine_plan
 from weightwalk.core.plans import make_plans
 from weightwalk.core.readers import Tensor
 from weightwalk.core.readers.values import Values
 from weightwalk.core.settings import FieldSettings, Selection, Settings, SurfaceSettings
+from weightwalk.core.sigma import shared_sigma
 from weightwalk.core.stages import finish
 from weightwalk.core.surfaces import extract
 

@@ -60,6 +60,23 @@ def test_a_url_stays_whole_through_text(hub, text, name, model):
     assert Url(text, hub) == url  # where its bytes are kept does not tell one model from another
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("https://host/a.gguf?download=true", "https://host/a.gguf?download=true"),
+        ("https://host/a.gguf?download=true&sig=x", "https://host/a.gguf?…"),
+        ("https://host/a.gguf#token", "https://host/a.gguf#…"),
+        ("https://token@host/a.gguf", "https://…@host/a.gguf"),
+        ("s3://me:p@ss@bucket/a", "s3://…@bucket/a"),
+        ("ssh://me@host/a@b", "ssh://me@host/a@b"),
+        ("hf://org/name@step:1/a", "hf://org/name@step:1/a"),
+    ],
+)
+def test_what_may_be_secret_in_a_url_is_not_seen(text, seen):
+    assert str(Url(text)) == seen == str(Url(seen))
+    assert Url(text).text == text
+
+
 def test_a_name_is_looked_up_in_the_cache(hub, monkeypatch):
     snapshots = hub / "snapshots"
     assert location("org/name") == snapshots / OLD

@@ -253,6 +253,10 @@ def test_a_file_that_changes_or_shrinks_between_two_reads_is_an_error(server, li
     ("url", "says"),
     [
         ("https://person:secret@host/m.safetensors", "with a password"),
+        ("https://secret@host/m.safetensors", "or a token"),
+        ("simplecache::ftp://person:secret@host/m.safetensors", "with a password"),
+        ("https://person:sec/secret@host/m.safetensors", "cannot be a URL"),
+        ("http://127.0.0.1:1/m.safetensors?secret", "connection failed"),
         ("http://127.0.0.1:99999/m.safetensors", "cannot be a URL"),
         ("http://127.0.0.1:1/m.safetensors", "connection failed.*given up"),
         ("hf://name", "of the form hf://org/name"),

@@ -15,6 +15,10 @@ from safetensors.numpy import save
 from weightwalk.batch.catalog_record import Sources
 from weightwalk.batch.cli import main
 from weightwalk.batch.jobs import Job
+from weightwalk.core.location import Url
+from weightwalk.core.readers import open_checkpoint
+from weightwalk.core.settings import Settings
+from weightwalk.core.units import Keys
 
 from . import serving
 from .serving import Server
@@ -81,12 +85,43 @@ def test_a_mesh_of_a_url_is_that_of_the_file_and_fetches_no_more(run, server, ur
     assert server.sent < len(MODEL)
 
 
-def test_workers_fetch_for_themselves(run, server, url, tmp_path):
-    chosen = ["--tensors", "*.[12].*", "--export", "stl", "--name", "it"]
-    assert run("mesh", url, "--out", tmp_path / "one", *chosen)[0] == 0
-    assert run("mesh", url, "--out", tmp_path / "two", *chosen, "--workers", "2")[0] == 0
-    one, two = (tmp_path / name / "it.stl" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
+def test_what_signs_a_url_is_sent_and_told_nowhere(run, server, url, tmp_path):
+    signed, shared = f"{url}?X-Sig=hush&download=true", tmp_path / "shared"
+    to = ["--tensors", "*.[12].*", "--glb-compression", "none", "--name", "it"]
+    workers = ["--workers", "2", "--shared", shared]
+    said, made = [], []
+    for options in ([], workers):
+        status, *told = run("mesh", signed, "--out", tmp_path / "out", *to, *options)
+        assert status == 0
+        said += told
+        made += [(tmp_path / "out" / "it.stl").read_bytes()]
+    assert made[0] == made[1]  # workers fetch for themselves
+    sent = [path for path in server.paths() if path.startswith("/m/model.safetensors")]
+    assert len(sent) >= 3
+    assert all(path.endswith("?X-Sig=hush&download=true") for path in sent)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["model"] == f"{url}?…"
+    server.always = serving.status(400)
+    said += run("mesh", f"{signed}&other", "--out", tmp_path / "out", *to)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(kept) > 4
+    assert not [path for path in kept if b"hush" in path.read_bytes() or "hush" in str(path)]
+    assert not [words for words in said if "hush" in str(words)]
+    # What a file keeps of it is no URL any more, and says so.
+    status, _, why = run("inspect", report["settings"]["model"])
+    assert status == 2
+    assert "load the model by its whole URL" in why
+
+
+def test_a_whole_url_and_what_lies_beside_it_decide_the_keys(server, url):
+    def key(text):
+        with open_checkpoint(Url(text)) as checkpoint:
+            return Keys(checkpoint, Settings(Url(text))).job()
+
+    keys = [key(url), key(f"{url}?id=1"), key(f"{url}?id=2")]
+    server.files["/m/quantize_config.json"] = b'{"bits": 4}'
+    assert len({*keys, key(url)}) == 4
+    assert key(url) != keys[0]
 
 
 @pytest.mark.parametrize("command", ["inspect", "mesh"])

@@ -75,6 +75,24 @@ def test_a_saved_scene_keeps_the_url_and_builds_again(bpy, url, server, tmp_path
     assert "3 tensors" in weights.cost
 
 
+def test_what_signs_a_url_serves_the_session_and_is_not_saved(bpy, url, server, tmp_path):
+    from weightwalk.ui.preferences import recent_models
+    from weightwalk.ui.session import session
+
+    load(bpy, f"{url}?sig=hush", build=True)
+    assert bpy.context.scene.weightwalk.path == f"{url}?…"
+    assert recent_models(bpy.context)[:1] != [f"{url}?…"]  # nothing would be found by it
+    bpy.ops.weightwalk.choose(what="attention")
+    assert bpy.ops.weightwalk.build() == {"FINISHED"}
+    assert bpy.ops.weightwalk.inspect(surface=next(iter(surfaces(bpy))), cell=700) == {"FINISHED"}
+    assert bpy.ops.weightwalk.refine() == {"FINISHED"}
+    path = tmp_path / "scene.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path), compress=False)
+    assert b"hush" not in path.read_bytes()
+    session().hold(None)  # as in another session
+    assert "load the model by its whole URL" in said_by(bpy.ops.weightwalk.build)
+
+
 def test_without_online_access_nothing_is_asked_and_the_person_is_told_how(bpy, url, server):
     load(bpy, url, build=True)
     server.forget()

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
-from ..location import Location, Url, location
+from ..location import Location, Url, hub_cache, is_hub_name, location
 from ..text import printable
 from . import arrays, gguf, onnx, pytorch, safetensors
 from .base import Checkpoint, Tensor
 from .datafile import Place, bad
 from .describe import checkpoint_name, read_config
+from .endings import GGUF, NUMPY, ONNX, PYTORCH, SAFETENSORS
 from .foreign import what_it_is
 from .index import Listing
 from .logical import logical
@@ -91,7 +92,7 @@ def open_checkpoint(where: str | os.PathLike[str] | Url | RemotePath) -> Checkpo
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise bad(path, "there is no such file or folder") from None
+        raise bad(path, f"there is no such file or folder{_nor_in_cache(path)}") from None
     except CheckpointError:  # of a server
         raise
     except ValueError:  # a NUL, or half of a surrogate pair
@@ -107,11 +108,36 @@ def open_checkpoint(where: str | os.PathLike[str] | Url | RemotePath) -> Checkpo
         tensors, metadata, told = reader.load(path, config)
         config = tensors[0].config if tensors else config  # a GGUF file says it of itself
         tensors, more = logical(tensors, config, folder, path)
+        beside = _beside(path, tensors) if path.is_dir() else ()
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"
         raise bad(error.filename or path, what) from None
-    name = printable(metadata.get("general.name", "").strip(), 80) or checkpoint_name(path)
-    return Checkpoint(known, tensors, config, name, (*notes, *told, *more), metadata=metadata)
+    said = (*notes, *told, *more, *beside)
+    return Checkpoint(known, tensors, config, checkpoint_name(path), said, metadata=metadata)
+
+
+def _nor_in_cache(path: Place) -> str:
+    """Say that a name was looked for in the hub's cache as well, where it could be one."""
+    if not isinstance(path, Path) or "/" not in str(path) or not is_hub_name(str(path)):
+        return ""
+    name = printable(path, 200)
+    return f", nor a model {name} in the cache {hub_cache()}; hf://{name} is the one on the hub"
+
+
+def _beside(folder: Place, tensors: list[Tensor]) -> tuple[str, ...]:
+    """Say which other checkpoints a folder has; those of one format are told by its reader."""
+    opened = {source.path.name for tensor in tensors for source in tensor.sources}
+    others: tuple[str, ...] = ()
+    for endings in (SAFETENSORS, GGUF, NUMPY, ONNX):
+        others += () if any(name.lower().endswith(endings) for name in opened) else endings
+    names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+    left = {name for name in names if name.lower().endswith(others)}
+    if not any(name.lower().endswith(PYTORCH) for name in opened):
+        left |= set(pytorch.weights_in(folder))
+    if not left:
+        return ()
+    listed = ", ".join(map(printable, sorted(left)[:4])) + (", …" if len(left) > 4 else "")
+    return (f"{printable(folder, 1000)}: also here, and not opened: {listed}",)
 
 
 def _at(where: str | os.PathLike[str] | Url | RemotePath) -> tuple[Place, Location]:

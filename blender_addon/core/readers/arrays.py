@@ -158,7 +158,7 @@ def _dtype(described: Any) -> tuple[DType, int]:
 
 
 def _unread(name: str, what: str) -> DType:
-    return DType(name, 8, is_float=False, reason=f"it is {what}, which is not decoded")
+    return DType(name, 8, is_float=False, reason=f"it is {what}")
 
 
 def _values(

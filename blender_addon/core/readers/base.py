@@ -225,7 +225,8 @@ class Tensor:
     def flat(self, start: int, stop: int, dtype: DTypeLike = np.float32) -> Array:
         """Read elements ``[start, stop)`` in C order, and no other byte of the file.
 
-        Holds the result and little more: 1 MiB, or 8 MiB where numbers are unpacked.
+        Holds the result and little more: 1 MiB, or a panel where they are unpacked or
+        turned: 8 MiB, and up to 64 MiB, twice at most, where rows lie across the file.
 
         Returns
         -------

@@ -16,6 +16,7 @@ from .endings import ALL
 
 _CONFIG_LIMIT = 16 << 20  # bytes; real ones have a few thousand
 
+_PART = re.compile(r"-\d{5}-of-\d{5}$")  # one file of several
 _GENERIC = re.compile(
     r"(?:model|pytorch_model|diffusion_pytorch_model|adapter_model|consolidated|weights)"
     r"(?:[-_.](?:\d+(?:-of-\d+)?|fp16|bf16|fp32))*",
@@ -79,6 +80,7 @@ def _telling(path: PurePath, *, is_file: bool) -> str:
         stem = path.name.removesuffix(".json").removesuffix(".index")
         ending = max((e for e in ALL if stem.lower().endswith(e)), key=len, default="")
         stem = stem[: len(stem) - len(ending)]
+        stem = _PART.sub("", stem)
         if not _GENERIC.fullmatch(stem):
             return stem
         path = path.parent

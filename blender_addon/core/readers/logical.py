@@ -48,6 +48,7 @@ _OF_FUSED = {
     "_scale_inv": "weight_scale_inv",
     "_weight_scale_2": "weight_scale_2",
     "_weight_scale": "weight_scale",
+    "_scale": "weight_scale",  # FBGEMM's, of Llama 4
 }
 _FUSED_ENDS = tuple(_OF_FUSED)
 

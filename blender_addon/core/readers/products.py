@@ -39,10 +39,9 @@ class Product(Panels):
         Whether rows are what goes in, as in embeddings and in GPT-2's ``Conv1D``.
     """
 
-    derived = True
-
     def __init__(self, a: Tensor, b: Tensor, scale: Callable[[], float], *, turned: bool) -> None:
         self.a, self.b, self.scale, self.turned = a, b, scale, turned
+        self.parts = a.name, b.name
         self.rank = a.shape[0]
         inner, outer = prod(a.shape[1:]), b.shape[0]
         super().__init__(*((inner, outer) if turned else (outer, inner)))

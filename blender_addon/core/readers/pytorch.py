@@ -43,7 +43,7 @@ _METADATA_LIMIT = 50
 def claims(path: Place) -> bool:
     """Whether `path` is for this reader, by its name or its first bytes."""
     if path.is_dir():
-        return bool(_weights_in(path))
+        return bool(weights_in(path))
     if _is_ours(path.name):
         return True
     if not path.is_file():
@@ -64,7 +64,7 @@ def load(path: Place, config: Mapping[str, Any]) -> Listing:
         The file wants to run something, is damaged, has no tensors, or it is unclear what to open.
     """
     if path.is_dir():
-        names = _weights_in(path)
+        names = weights_in(path)
         indices = [name for name in names if name.lower().endswith(_INDEX)]
         path = choose_in(path, indices or names, _PREFERRED)
     if path.name.lower().endswith(_INDEX):
@@ -77,7 +77,7 @@ def _is_ours(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith((*PYTORCH, _INDEX))
 
 
-def _weights_in(folder: Place) -> list[str]:
+def weights_in(folder: Place) -> list[str]:
     """Return the files in a folder that may be the model."""
     names = [entry.name for entry in folder.iterdir()]
     ours = [name for name in names if _is_ours(name) and not name.lower().startswith(_BESIDE)]

@@ -11,9 +11,10 @@ import numpy as np
 from .datafile import Array
 from .values import Raw, Span, Values
 
-_PANEL = 16 << 20  # bytes of a panel, as they are in the file
-_RUN = 1 << 18  # bytes that are rather read at once than in pieces
-_SPARSE = 4  # times as many bytes as are needed may be read, at any length
+_PANEL = 64 << 20  # bytes of a panel, as they are in the file
+_RUN = 1 << 21  # bytes that are rather read at once than in pieces
+_SPARSE = 4  # times as many bytes as are needed may be read,
+_LONGEST = 16 << 20  # up to so many
 _CHUNK = 1 << 18  # numbers decoded at a time
 
 
@@ -56,7 +57,7 @@ class Strided(Values):
     """A tensor whose numbers lie in a file in another order, or with gaps.
 
     They are read a panel at a time, some entries of one axis with all of those behind it, of at
-    most 16 MiB or one entry of the first axes; the panel read last is kept until its end was read.
+    most 64 MiB or one entry of the first axes; the panel read last is kept until its end was read.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ class Strided(Values):
         """Read entries: as one run of bytes where that is not much more than they are."""
         item = out.itemsize
         count = block.stop - block.offset
-        if count * item <= max(_RUN, _SPARSE * out.nbytes) or count == 1:
+        if count * item <= max(_RUN, min(_SPARSE * out.nbytes, _LONGEST)) or count == 1:
             run: Array = np.empty(count, out.dtype)
             self.base.data.read_into(self.base.offset + block.offset * item, iter((run,)))
             steps = tuple(step * item for step in block.steps)

@@ -7,6 +7,7 @@ becomes a plain value or an inert stand-in. Nothing is hashed, and no index make
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,9 @@ MARK = object()
 
 def refuse_call(what: str) -> RefusedError:
     """Return the error for a call that is not allowed."""
-    return RefusedError(f"it wants to call {what} when it is opened; it is refused")
+    ours = what.partition(".")[0] in sys.stdlib_module_names
+    instead = "" if ours or "." not in what else "; save the state_dict() of a model, not the model"
+    return RefusedError(f"it wants to call {what} when it is opened; it is refused{instead}")
 
 
 class Machine:

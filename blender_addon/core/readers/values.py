@@ -15,6 +15,7 @@ from .dtypes import DType
 
 _CHUNK = 1 << 15  # elements decoded at a time: fits the cache, and bounds what reading holds
 _PANEL = 1 << 21  # entries of a panel, 8 MiB
+_PANEL_ACROSS = 1 << 23  # 32 MiB: the fewer panels, the fewer times a file is gone through
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class Values(ABC):
         Why the numbers cannot be read, or "".
     native : numpy dtype
         Holds each of them exactly.
-    derived : bool
-        Whether they are made of other tensors of the checkpoint, which are listed as well.
+    parts : tuple of str
+        Names of the tensors that they are made of, where those are listed as well.
     """
 
     is_float: bool = True
     reason: str = ""
     native: np.dtype[Any] = np.dtype(np.float32)
-    derived: bool = False
+    parts: tuple[str, ...] = ()
 
     @abstractmethod
     def fill(self, out: Array, start: int) -> None:
@@ -128,11 +129,13 @@ class Panels(Values):
     ----------
     rows, width : int
         Of the matrix whose entries, in C order, are the numbers.
+    across : bool
+        Whether rows lie across the file, as its columns: for each panel, all of it is gone through.
     """
 
-    def __init__(self, rows: int, width: int) -> None:
+    def __init__(self, rows: int, width: int, *, across: bool = False) -> None:
         self.rows, self.width = rows, width
-        self.height = max(_PANEL // max(width, 1), 1)
+        self.height = max((_PANEL_ACROSS if across else _PANEL) // max(width, 1), 1)
         self._last: tuple[int, Array] | None = None
 
     @abstractmethod
@@ -140,8 +143,13 @@ class Panels(Values):
         """Make the rows ``[first, last)``: a C-contiguous float32 array (last - first, width)."""
 
     def fill(self, out: Array, start: int) -> None:
-        """Copy from one panel after the other."""
+        """Copy from one panel after the other; for a single number, make its row alone."""
         done, each = 0, self.height * self.width
+        if len(out) == 1 and self._last is None:
+            row, col = divmod(start, self.width)
+            with np.errstate(over="ignore"):
+                out[0] = self.panel(row, row + 1)[0, col]
+            return
         while done < len(out):
             number, skip = divmod(start + done, each)
             entries = self._made(number).reshape(-1)[skip : skip + len(out) - done]

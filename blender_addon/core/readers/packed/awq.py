@@ -83,7 +83,7 @@ class Awq(Panels):
     def __init__(self, parts: tuple[Tensor, Tensor, Tensor], size: int) -> None:
         self.words, self.zeros, self.scales = parts
         self.size = size
-        super().__init__(self.scales.shape[1], self.words.shape[0])
+        super().__init__(self.scales.shape[1], self.words.shape[0], across=True)
 
     def panel(self, first: int, last: int) -> Array:
         """Unpack rows."""

@@ -138,7 +138,7 @@ class Gptq(Panels):
         self.bits, self.size = packing
         self.offset = offset
         groups, out = self.scales.shape
-        super().__init__(out, self.words.shape[0] * 32 // self.bits)
+        super().__init__(out, self.words.shape[0] * 32 // self.bits, across=True)
         self.groups = groups
 
     def panel(self, first: int, last: int) -> Array:

@@ -71,7 +71,7 @@ class Turned(Panels):
         self.inputs = groups * MX_GROUP
         check_width(out)
         check_width(self.inputs)
-        super().__init__(experts * self.inputs, out)
+        super().__init__(experts * self.inputs, out, across=True)
         self._bytes, self._powers = raw_bytes(blocks), raw_bytes(scales)
 
     def panel(self, first: int, last: int) -> Array:
