@@ -138,7 +138,7 @@ def test_what_inspect_shows_is_harmless(
     assert main(["inspect", str(path)]) == 0
     said = capsys.readouterr().out
     assert said.replace("\n", "").isprintable()
-    assert len(said.splitlines()) == 1 + len(NAMES) + 2 * (form == "safetensors")
+    assert len(said.splitlines()) == 2 + len(NAMES) + 2 * (form == "safetensors")
     assert main(["inspect", str(path), "--json"]) == 0
     assert capsys.readouterr().out.replace("\n", "").isprintable()
 
