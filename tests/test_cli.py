@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 import trimesh
 from safetensors.numpy import save_file
-from weightwalk.batch.cli import main
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 COMMAND = [sys.executable, "-m", "weightwalk", "mesh"]
@@ -33,20 +31,6 @@ def model(tmp_path_factory):
     tensors = {name: rng.standard_normal(s).astype(np.float32) for name, s in names.items()}
     save_file(tensors, folder / "model.safetensors")
     return folder
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process: a function of its arguments to (status, stdout, stderr)."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*arguments):
-        status = main([str(a) for a in arguments])
-        return status, *capsys.readouterr()
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def schema(name):

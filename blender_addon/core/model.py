@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TypeVar
@@ -152,17 +152,20 @@ class Bar:
 
     def follow(self, stage: str, work: Ticks[T], what: str) -> Generator[Progress, None, T]:
         """Do some work, timed as part of a stage, and return its result."""
-        while True:
-            with self.stages.time(stage):
-                try:
-                    self.done += next(work)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-            yield self.at(what)
+        return self._follow(stage, work, lambda: self.at(what))
 
     def watch(self, stage: str, work: Ticks[T], crew: Crew) -> Generator[Progress, None, T]:
         """Do what `follow` does with work of others, who say themselves what is going on."""
+
+        def now() -> Progress:
+            here = self.at(crew.doing)
+            return replace(here, stage="waiting") if crew.waits else here
+
+        return self._follow(stage, work, now)
+
+    def _follow(
+        self, stage: str, work: Ticks[T], now: Callable[[], Progress]
+    ) -> Generator[Progress, None, T]:
         while True:
             with self.stages.time(stage):
                 try:
@@ -170,8 +173,7 @@ class Bar:
                 except StopIteration as end:
                     result: T = end.value
                     return result
-            now = self.at(crew.doing)
-            yield replace(now, stage="waiting") if crew.waits else now
+            yield now()
 
 
 def fetched(

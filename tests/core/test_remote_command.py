@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 from weightwalk.batch.catalog_record import Sources
-from weightwalk.batch.cli import main
 from weightwalk.batch.jobs import Job
 from weightwalk.core.location import Url
 from weightwalk.core.readers import open_checkpoint
@@ -41,20 +40,6 @@ def server(monkeypatch, tmp_path):
 @pytest.fixture
 def url(server):
     return f"{server.url}/m/model.safetensors"
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process: a function of its arguments to (status, stdout, stderr)."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*arguments):
-        status = main([str(a) for a in arguments])
-        return status, *capsys.readouterr()
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_a_url_is_listed_by_its_header_alone(run, server, url):

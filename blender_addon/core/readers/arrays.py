@@ -21,7 +21,7 @@ from .base import Tensor
 from .datafile import DataFile, Place, bad, open_file
 from .dtypes import DTYPES, DType
 from .endings import NUMPY
-from .index import Listing, choose_in
+from .index import Listing, choose_in, claimed
 from .shapes import checked_shape
 from .strided import Strided, Strides
 from .values import Raw, Unreadable, Values
@@ -52,14 +52,7 @@ _OTHER_KINDS = {
 
 def claims(path: Place) -> bool:
     """Whether `path` is for this reader, by its name or its first bytes."""
-    if path.is_dir():
-        return any(_is_ours(entry.name) for entry in path.iterdir())
-    if _is_ours(path.name):
-        return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(6) == _MAGIC
+    return claimed(path, _is_ours, lambda head: head.startswith(_MAGIC))
 
 
 def load(path: Place, config: Mapping[str, Any]) -> Listing:

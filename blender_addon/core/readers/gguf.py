@@ -19,7 +19,7 @@ from .foreign import what_it_is
 from .gguf_blocks import TYPES, Blocks, GgmlType
 from .gguf_config import config_of
 from .gguf_header import MAGIC, Entry, Header, Listed, read_header
-from .index import Listing, choose_in
+from .index import Listing, choose_in, claimed
 from .values import Raw
 
 _MAX_ELEMENTS = (1 << 60) - 1  # what numpy can address as float64
@@ -33,14 +33,7 @@ _Part = tuple[DataFile, Header]
 
 def claims(path: Place) -> bool:
     """Whether `path` is for this reader, by its name or its first bytes."""
-    if path.is_dir():
-        return any(_is_ours(entry.name) for entry in path.iterdir())
-    if _is_ours(path.name):
-        return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4) == MAGIC
+    return claimed(path, _is_ours, lambda head: head.startswith(MAGIC))
 
 
 def load(path: Place, config: Mapping[str, Any]) -> Listing:

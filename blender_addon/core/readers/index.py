@@ -78,6 +78,18 @@ def _identity(place: Place) -> object:
     return (info.st_dev, info.st_ino) if info.st_ino else str(place.resolve())
 
 
+def claimed(path: Place, is_ours: Callable[[str], bool], begins: Callable[[bytes], bool]) -> bool:
+    """Whether a path is of a format: by its name, its first 16 bytes, or the names in a folder."""
+    if path.is_dir():
+        return any(is_ours(entry.name) for entry in path.iterdir())
+    if is_ours(path.name):
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return begins(file.read(16))
+
+
 def below(path: Place, name: str, what: str) -> Place:
     """Return the file that `path` calls `name`, which must lie below its folder.
 

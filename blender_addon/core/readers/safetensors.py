@@ -20,7 +20,7 @@ from .base import Tensor, parse_json
 from .datafile import DataFile, Place, bad, open_file
 from .dtypes import DTYPES
 from .foreign import what_it_is
-from .index import Listing, Metadata, choose_in, load_index
+from .index import Listing, Metadata, choose_in, claimed, load_index
 from .shapes import MAX_TENSORS, checked_shape
 from .values import Raw
 
@@ -34,15 +34,11 @@ _Span = tuple[int, int, str]
 
 def claims(path: Place) -> bool:
     """Whether `path` is for this reader, by its name or its first bytes."""
-    if path.is_dir():
-        return any(_is_ours(entry.name) for entry in path.iterdir())
-    if _is_ours(path.name):
-        return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(9)
-    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= HEADER_LIMIT
+    return claimed(path, _is_ours, _begins)
+
+
+def _begins(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= HEADER_LIMIT
 
 
 def load(path: Place, config: Mapping[str, Any]) -> Listing:
