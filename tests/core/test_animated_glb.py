@@ -220,7 +220,7 @@ def test_few_surfaces_are_in_memory_at_a_time(tmp_path):
     assert len({actor.mesh for actor in animation.actors}) > 60
 
     def parts():
-        return sum(isinstance(thing, MeshPart) for thing in gc.get_objects())
+        return sum(type(thing) is MeshPart for thing in gc.get_objects())
 
     gc.collect()
     before = parts()  # of other tests
