@@ -364,7 +364,7 @@ def test_bits_and_group_are_in_the_list_and_in_the_report(
     packed.tensors["bias"] = of(WEIGHT[0])
     save(tmp_path, packed, MODULE)
     assert main(["inspect", str(tmp_path)]) == 0
-    weight, bias = capsys.readouterr().out.splitlines()[1:]
+    weight, bias = capsys.readouterr().out.splitlines()[2:]
     assert "GPTQ4" in weight
     assert "GPTQ 4-bit, group 32" in weight
     assert "bit" not in bias
